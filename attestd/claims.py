@@ -1,0 +1,234 @@
+"""What has been verified to be true of a piece of evidence.
+
+Only `tdx.verify` makes `TdxClaims` and `SgxClaims`, and it does so last, when every check has passed; a policy takes
+nothing else. So evidence that was not authenticated cannot be appraised (tests/test_architecture.py holds it).
+Integers are unsigned; byte strings stand in the byte order of the quote.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import ClassVar, Final, TypeAlias
+
+from attestd.codec import Json, dump_time
+
+
+class TcbStatus(StrEnum):
+    """Intel's names, as in TCB Info, QE Identity and the quote verification library (tdx.md, steps 10-13)."""
+
+    UP_TO_DATE = "UpToDate"
+    SW_HARDENING_NEEDED = "SWHardeningNeeded"
+    CONFIGURATION_NEEDED = "ConfigurationNeeded"
+    CONFIGURATION_AND_SW_HARDENING_NEEDED = "ConfigurationAndSWHardeningNeeded"
+    OUT_OF_DATE = "OutOfDate"
+    OUT_OF_DATE_CONFIGURATION_NEEDED = "OutOfDateConfigurationNeeded"
+    TD_RELAUNCH_ADVISED = "TDRelaunchAdvised"
+    TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED = "TDRelaunchAdvisedConfigurationNeeded"
+    REVOKED = "Revoked"
+
+
+class Flag(StrEnum):
+    """Facts about the evidence that do not touch its authenticity; a policy decides on each of them."""
+
+    DEBUG = "debug"
+    PROFILING = "profiling"
+    MIGRATABLE = "migratable"
+    SERVICE_TD_BOUND = "service_td_bound"
+    SERVICE_TD_EXT = "service_td_ext"
+    SEPT_VE_DISABLE_NOT_SET = "sept_ve_disable_not_set"
+    RESERVED_ATTRIBUTE_BITS = "reserved_attribute_bits"
+    XFAM_FIXED_BITS = "xfam_fixed_bits"
+    PKS = "pks"
+    KEY_LOCKER = "key_locker"
+    PERFMON = "perfmon"
+    LASS = "lass"
+    ICSSD = "icssd"
+    TPA = "tpa"
+
+
+class PckCa(StrEnum):
+    """Which of Intel's two intermediate CAs issued a PCK certificate; each has a CRL of its own."""
+
+    PROCESSOR = "processor"
+    PLATFORM = "platform"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PckClaims:
+    """What the PCK certificate says of the platform (SGX extension 1.2.840.113741.1.13.1; tdx.md, section 3)."""
+
+    fmspc: bytes  # 6 bytes
+    pce_id: bytes  # 2 bytes
+    pce_svn: int
+    cpu_svn: bytes  # 16 bytes
+    tcb_components: bytes  # 16 security version numbers
+    ppid: bytes  # 16 bytes; identifies the processor package: never in public answers
+    sgx_type: str  # Standard, Scalable, ScalableWithIntegrity
+    platform_instance_id: bytes | None  # 16 bytes, Platform CA only
+    dynamic_platform: bool | None
+    cached_keys: bool | None
+    smt_enabled: bool | None
+    pck_ca: PckCa
+    pck_serial_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QeClaims:
+    """What the quoting enclave's report says of the quoting enclave."""
+
+    miscselect: bytes  # 4 bytes
+    attributes: bytes  # 16 bytes
+    mrsigner: bytes  # 32 bytes
+    isvprodid: int
+    isvsvn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcbClaims:
+    """The converged TCB status, and the parts that it converged from."""
+
+    status: TcbStatus
+    advisory_ids: tuple[str, ...]  # of the matched TCB level, module level and QE level, in this order, each once
+    tcb_date: datetime  # of the matched TCB level
+    tcb_evaluation_data_number: int  # the lower of TCB Info's and QE Identity's
+    tcb_info_evaluation_data_number: int
+    qe_identity_evaluation_data_number: int
+    sgx_level_status: TcbStatus
+    tdx_level_status: TcbStatus | None
+    tdx_module_id: str | None
+    tdx_module_status: TcbStatus | None
+    qe_status: TcbStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validity:
+    """The window in which everything holds that the claims rest on, both ends included."""
+
+    not_before: datetime
+    not_after: datetime
+
+    def narrowed(self, other: "Validity") -> "Validity":
+        """Return the window in which both hold; it may be empty."""
+        return Validity(
+            not_before=max(self.not_before, other.not_before), not_after=min(self.not_after, other.not_after)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _QuoteClaims:
+    """What both kinds of Intel quotes have in common."""
+
+    evidence_id: bytes  # SHA-256, domain-separated, over the signed bytes only
+    quote_version: int
+    user_data: bytes  # 20 bytes of the quote header
+    report_data: bytes  # 64 bytes
+    flags: tuple[Flag, ...]
+    tcb: TcbClaims
+    pck: PckClaims
+    qe: QeClaims
+    validity: Validity
+    endorsement_digests: tuple[bytes, ...]  # SHA-256 of each raw document that was used
+    trailing_bytes: int  # unauthenticated bytes after the quote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TdxClaims(_QuoteClaims):
+    """A TD report (TD 1.0; with the members of TD 1.5 and 1.5 Ex where the quote has them) from a genuine platform."""
+
+    tee: ClassVar[str] = "tdx"
+
+    tee_tcb_svn: bytes  # 16 bytes
+    mrseam: bytes  # 48 bytes, as all measurements below
+    mrsignerseam: bytes
+    seamattributes: bytes  # 8 bytes
+    td_attributes: bytes  # 8 bytes, little-endian bit field
+    xfam: bytes  # 8 bytes, little-endian bit field
+    mrtd: bytes
+    mrconfigid: bytes
+    mrowner: bytes
+    mrownerconfig: bytes
+    rtmr0: bytes
+    rtmr1: bytes
+    rtmr2: bytes
+    rtmr3: bytes
+    tee_tcb_svn2: bytes | None  # TD 1.5 from here on
+    mrservicetd: bytes | None
+    extended: bytes | None  # 237 bytes: the members that TD 1.5 Ex adds, as they stand
+
+    @property
+    def image_digest(self) -> bytes:
+        """Cocoon's image hash: SHA-256 over MRTD … RTMR3 and 64 zero bytes in place of REPORTDATA (tdx.md, 5)."""
+        return sha256(
+            self.mrtd
+            + self.mrconfigid
+            + self.mrowner
+            + self.mrownerconfig
+            + self.rtmr0
+            + self.rtmr1
+            + self.rtmr2
+            + self.rtmr3
+            + bytes(64)
+        ).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SgxClaims(_QuoteClaims):
+    """An SGX enclave report from a genuine platform."""
+
+    tee: ClassVar[str] = "sgx"
+
+    cpusvn: bytes  # 16 bytes
+    miscselect: bytes  # 4 bytes
+    attributes: bytes  # 16 bytes: flags and xfrm
+    mrenclave: bytes  # 32 bytes
+    mrsigner: bytes  # 32 bytes
+    isvprodid: int
+    isvsvn: int
+
+    @property
+    def image_digest(self) -> bytes:
+        """Cocoon's image hash for SGX: SHA-256 over MRENCLAVE and 64 zero bytes (tdx.md, section 5)."""
+        return sha256(self.mrenclave + bytes(64)).digest()
+
+
+CpuClaims: TypeAlias = TdxClaims | SgxClaims
+
+_APART: Final = frozenset({"evidence_id", "flags", "tcb", "pck", "qe", "validity", "endorsement_digests"})
+
+
+def export(claims: CpuClaims) -> dict[str, Json]:
+    """Return every verified field under the vendor's name, byte strings in lower-case hex, `pck` and `qe` nested."""
+    exported = dict(_exported(claims, leave_out=_APART))
+    exported["image_digest"] = claims.image_digest.hex()
+    exported["pck"] = dict(_exported(claims.pck))
+    exported["qe"] = dict(_exported(claims.qe))
+    return exported
+
+
+def export_tcb(tcb: TcbClaims) -> dict[str, Json]:
+    """Return the TCB verdict with its parts."""
+    return dict(_exported(tcb))
+
+
+def _exported(
+    value: CpuClaims | PckClaims | QeClaims | TcbClaims, leave_out: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, Json]]:
+    for field in fields(value):
+        if field.name not in leave_out:
+            yield field.name, _json(getattr(value, field.name))
+
+
+def _json(value: object) -> Json:
+    match value:
+        case bytes():
+            return value.hex()
+        case datetime():
+            return dump_time(value)
+        case tuple():
+            return [_json(inner) for inner in value]
+        case None | bool() | int():
+            return value
+        case _:
+            return str(value)

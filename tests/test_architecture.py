@@ -1,0 +1,77 @@
+"""What the configuration promises about the house: one core everywhere, locks that pin, a wheel that is complete."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CONTRACTS = PYPROJECT["tool"]["importlinter"]["contracts"]
+
+
+def core_layers() -> set[str]:
+    """Name the modules from `verifier` down, as the layers have it."""
+    rows = [re.findall(r"\w+", row) for row in CONTRACTS[0]["layers"]]
+    return {module for row in rows[rows.index(["verifier"]) :] for module in row}
+
+
+def pins(lock: str) -> dict[str, tuple[str, int]]:
+    """Read a lock file: per distribution its version and the number of its hashes."""
+    requirements = (ROOT / lock).read_text().replace("\\\n", "").splitlines()
+    parsed = {}
+    for line in requirements:
+        if not line.startswith("#"):
+            requirement, *hashes = line.split(" --hash=sha256:")
+            name, version = requirement.split(";")[0].strip().split("==")
+            parsed[name] = (version, sum(bool(re.fullmatch(r"[0-9a-f]{64}\s*", digest)) for digest in hashes))
+    return parsed
+
+
+def test_every_core_module_is_held_to_purity() -> None:
+    pure = next(contract for contract in CONTRACTS if "asyncio" in contract.get("forbidden_modules", ()))
+    assert {module.removeprefix("attestd.") for module in pure["source_modules"]} == core_layers()
+
+
+def test_every_core_module_is_held_to_full_coverage() -> None:
+    core = re.search(r"^CORE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert core is not None
+    assert {re.sub(r"attestd/|\.py|/\*", "", path) for path in core[1].split(",")} == core_layers()
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_lock_pins_by_hash_and_names_no_index(lock: str) -> None:
+    assert all(hashes > 0 for _, hashes in pins(lock).values())
+    assert not re.search(r"://|^-", (ROOT / lock).read_text(), re.MULTILINE)
+
+
+def test_locks_agree_and_hold_every_direct_dependency() -> None:
+    runtime, development = pins("requirements.lock"), pins("requirements-dev.lock")
+    assert runtime.items() <= development.items()
+    declared = {
+        **dict.fromkeys(PYPROJECT["project"]["dependencies"], runtime),
+        **dict.fromkeys(PYPROJECT["dependency-groups"]["dev"], development),
+    }
+    for text, lock in declared.items():
+        requirement = Requirement(text)
+        version, _ = lock[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), text
+
+
+def test_wheel_carries_policies_and_trust_anchors(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert {name.split("/")[0] for name in names} == {"attestd"}
+    for folder in ("policies", "certs"):
+        shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()}
+        assert shipped
+        assert {f"attestd/_data/{name}" for name in shipped} <= names
