@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import ClassVar, Final, TypeAlias
 
 from attestd.codec import Json, dump_time
+from attestd.validity import Validity
 
 
 class TcbStatus(StrEnum):
@@ -100,20 +101,6 @@ class TcbClaims:
     tdx_module_id: str | None
     tdx_module_status: TcbStatus | None
     qe_status: TcbStatus
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validity:
-    """The window in which everything holds that the claims rest on, both ends included."""
-
-    not_before: datetime
-    not_after: datetime
-
-    def narrowed(self, other: "Validity") -> "Validity":
-        """Return the window in which both hold; it may be empty."""
-        return Validity(
-            not_before=max(self.not_before, other.not_before), not_after=min(self.not_after, other.not_after)
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

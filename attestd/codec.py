@@ -17,6 +17,8 @@ from attestd.errors import Malformed, Reason
 
 # Deeper than any vendor's document (TCB Info: 5) and far from the interpreter's recursion limit.
 MAX_JSON_DEPTH: Final = 16
+# A signed document is an object of two members, the body and the signature over it.
+MAX_JSON_MEMBERS: Final = 16
 # A chain of a leaf, an intermediate and a root, as every vendor sends it; NVIDIA sends five.
 MAX_PEM_CERTIFICATES: Final = 10
 # An entry in an array of strings is an identifier: an advisory, a digest.
@@ -25,8 +27,11 @@ MAX_ENTRY_CHARACTERS: Final = 256
 MAX_CBOR_DEPTH: Final = 8
 MAX_CBOR_ITEMS: Final = 512
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+# A string that nothing closes is taken to the end: a match that failed there would begin anew at each quote inside.
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
+_SQUARE_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_UNSAFE_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 _PEM_BLOCK: Final = re.compile(
     rb"-----BEGIN CERTIFICATE-----\n((?:[A-Za-z0-9+/=]{1,76}\n)+)-----END CERTIFICATE-----(?:\n|\Z)"
 )
@@ -312,6 +317,8 @@ def _decode_members(text: str) -> dict[str, Member]:
         start = _skip_space(text, _expect(text, position, ":")[0])
         value, stop = _DECODER.raw_decode(text, start)
         members.append((name, Member(value, text[start:stop].encode())))
+        if len(members) > MAX_JSON_MEMBERS:
+            raise Malformed(Reason.JSON_SCHEMA, found="more members", wanted=f"at most {MAX_JSON_MEMBERS}")
         position, mark = _expect(text, stop, ",}")
     if _skip_space(text, position) != len(text):
         raise json.JSONDecodeError("trailing data", text, position)
@@ -357,25 +364,26 @@ _DECODER: Final = json.JSONDecoder(
 
 def _refuse_depth(raw: bytes) -> None:
     """Strip one level of brackets per round; whatever is left after the allowed rounds was nested deeper."""
-    left = _strip_levels(raw.translate(None, _NOT_BRACKETS))
-    if left:  # brackets inside of strings do not nest: look again without the strings
-        left = _strip_levels(_STRING.sub(b"", raw).translate(None, _NOT_BRACKETS))
-    if len(left) > MAX_JSON_DEPTH:
-        # Fewer brackets than that cannot nest too deeply: the parser will name their syntax error.
+    left = _strip_levels(raw)
+    if left and b'"' in raw:  # brackets inside of strings do not nest: look again without the strings
+        left = _strip_levels(_STRING.sub(b"", raw))
+    # What never closes is a syntax error, which the parser will name unless it is deep enough to exhaust the stack.
+    if b"[]" in left or left.count(b"[") > MAX_JSON_DEPTH:
         raise Malformed(Reason.JSON_DEPTH, found="deeper nesting", wanted=f"at most {MAX_JSON_DEPTH} levels")
 
 
-def _strip_levels(brackets: bytes) -> bytes:
+def _strip_levels(raw: bytes) -> bytes:
+    brackets = raw.translate(_SQUARE_BRACKETS, _NOT_BRACKETS)
     for _ in range(MAX_JSON_DEPTH):
-        if not brackets:
+        if b"[]" not in brackets:
             break
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        brackets = brackets.replace(b"[]", b"")
     return brackets
 
 
 def _refuse_unsafe_text(value: object) -> None:
     for text in _texts(value):
-        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        if _UNSAFE_TEXT.search(text):
             raise Malformed(Reason.JSON_MALFORMED, found="a NUL or a lone surrogate", wanted="Unicode text")
 
 
@@ -498,12 +506,12 @@ class Fields:
         """Tell whether the member is there and not null: for members that may be left out."""
         return self._members.get(name) is not None
 
-    def text(self, name: str, *, most: int = 256) -> str:
-        """Return a string of 1 to `most` characters."""
+    def text(self, name: str, *, most: int = 256, least: int = 1) -> str:
+        """Return a string of `least` to `most` characters."""
         value = self._members.get(name)
-        if isinstance(value, str) and 0 < len(value) <= most:
+        if isinstance(value, str) and least <= len(value) <= most:
             return value
-        raise self._refuse(name, value, f"a string of 1 to {most} characters")
+        raise self._refuse(name, value, f"a string of {least} to {most} characters")
 
     def integer(self, name: str, most: int) -> int:
         """Return an integer from 0 to `most`; a boolean is none."""

@@ -10,7 +10,7 @@ The registrar calls them with what it holds in its caches, `attestd verify` with
 from dataclasses import dataclass
 from datetime import datetime
 
-from attestd.binding import Bound, quote_of, verify_binding
+from attestd.binding.verify import Bound, quote_of, verify_binding
 from attestd.claims import CpuClaims, PckCa, TdxClaims, export, export_tcb
 from attestd.codec import Json, dump_base64, dump_digest, dump_time
 from attestd.errors import Malformed, NotAuthentic, Reason

@@ -14,16 +14,16 @@ from itertools import islice
 from typing import Final, Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import crypto
 
-from attestd.claims import Validity
 from attestd.codec import DerElement, load_der_sequence
 from attestd.errors import ConfigurationRefused, EndorsementRejected, Malformed, NotAuthentic, Reason
 from attestd.signature import PublicKey
+from attestd.validity import Validity
 
 # SHA-256 of the DER of Intel SGX Root CA; certs/README.md has the source.
 INTEL_SGX_ROOT_CA: Final = bytes.fromhex("44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3")
@@ -39,6 +39,17 @@ _ECDSA_WITH_SHA256: Final = bytes.fromhex("300a06082a8648ce3d040302")
 _CERT_NOT_YET_VALID: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 _CERT_HAS_EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _CRITICAL: Final = b"\x01\x01\xff"  # BOOLEAN TRUE in DER
+# What the libraries raise where bytes are not what they should be; not all of it is a ValueError.
+_BAD_BYTES: Final = (
+    ValueError,
+    TypeError,
+    Warning,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    crypto.Error,
+)
 _CRL_EXTENSIONS: Final = frozenset({x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid})
 
 
@@ -57,7 +68,7 @@ class Certificate:
             # The library only warns of a serial number that RFC 5280, 4.1.2.2 forbids.
             if self._parsed.serial_number <= 0 or self._parsed.version is not x509.Version.v3:
                 raise _not_der("a serial number that is not positive, or not version 3")
-        except (ValueError, TypeError, Warning):
+        except _BAD_BYTES:
             raise _not_der("bytes that are not one certificate") from None
 
     def __eq__(self, other: object) -> bool:
@@ -92,7 +103,7 @@ class Certificate:
         """The subject's name: the content of its DER."""
         return self._fields[5]
 
-    @property
+    @cached_property
     def serial_number(self) -> int:
         """The serial number as an integer: revocation compares numbers, not encodings."""
         return self._parsed.serial_number
@@ -115,7 +126,7 @@ class Certificate:
         """The subject's key. Raises `Malformed` (`der.malformed`) where it is not on P-256."""
         try:
             key = self._parsed.public_key()
-        except (ValueError, TypeError):
+        except _BAD_BYTES:
             raise _not_der("a public key that does not load") from None
         if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
             return key
@@ -144,7 +155,7 @@ class Certificate:
             value = self._parsed.extensions.get_extension_for_oid(x509.ObjectIdentifier(oid)).value
         except x509.ExtensionNotFound:
             return None
-        except ValueError:
+        except _BAD_BYTES:
             raise _not_der("extensions that do not parse or that are doubled") from None
         return value.value if isinstance(value, x509.UnrecognizedExtension) else None
 
@@ -153,7 +164,7 @@ class Certificate:
             return self._parsed.extensions.get_extension_for_class(kind).value
         except x509.ExtensionNotFound:
             return None
-        except ValueError:
+        except _BAD_BYTES:
             raise _not_der("extensions that do not parse or that are doubled") from None
 
     def is_signed_again(self, root: "Certificate") -> bool:
@@ -161,24 +172,32 @@ class Certificate:
 
         ECDSA signatures are random, so a vendor that signs its root anew gets other bytes that say the same.
         """
-        if _elements(self.der, 1) != _elements(root.der, 1):
-            return False
-        try:
-            self._parsed.verify_directly_issued_by(root._parsed)  # noqa: SLF001
-        except (ValueError, TypeError, InvalidSignature):
-            return False
-        return True
+        return _elements(self.der, 1) == _elements(root.der, 1) and _is_signed(self.der, root)
 
     @cached_property
     def openssl(self) -> crypto.X509:
-        """The same certificate for OpenSSL."""
-        return crypto.X509.from_cryptography(self._parsed)
+        """The same certificate for OpenSSL. Raises `Malformed` (`der.malformed`): it parses names and keys as well."""
+        try:
+            return crypto.X509.from_cryptography(self._parsed)
+        except _BAD_BYTES:
+            raise _not_der("a certificate that OpenSSL does not parse") from None
 
 
 def _elements(sequence: bytes, count: int) -> list[DerElement]:
     """Return the first `count` elements within one DER SEQUENCE."""
     (outer,) = load_der_sequence(sequence, Reason.DER_MALFORMED)
     return list(islice(load_der_sequence(outer.content, Reason.DER_MALFORMED), count))
+
+
+def _is_signed(der: bytes, issuer: Certificate) -> bool:
+    """Whether `issuer` signed a certificate or a CRL with ECDSA P-256 and SHA-256 (RFC 5280, 4.1 and 5.1)."""
+    signed, algorithm, signature = _elements(der, 3)
+    try:
+        # A BIT STRING begins with how many bits are unused: none of a signature, which with another octet is not one.
+        issuer.p256_public_key.verify(signature.content.removeprefix(b"\0"), signed.encoded, ECDSA(SHA256()))
+    except InvalidSignature:
+        return False
+    return algorithm.encoded == _ECDSA_WITH_SHA256
 
 
 def _not_der(found: str, wanted: str = "one X.509 v3 certificate in DER") -> Malformed:
@@ -271,9 +290,15 @@ def verify_path(
     store.set_time(aware(at))
     context = crypto.X509StoreContext(store, path[0].openssl, [certificate.openssl for certificate in path[1:]])
     try:
-        context.verify_certificate()
+        verified = context.get_verified_chain()
     except crypto.X509StoreContextError as error:
         raise _path_refusal(error, chain, at, reasons) from None
+    # OpenSSL takes what it needs in any order. Here the second certificate is the issuer of the first, by whose CRL it
+    # is judged, so the path that OpenSSL has found must be the very chain that came.
+    if [crypto.dump_certificate(crypto.FILETYPE_ASN1, used) for used in verified[:-1]] != [one.der for one in path]:
+        raise reasons.kind(
+            reasons.chain, found="certificates beside the path or in another order", wanted="each issued by the next"
+        )
     return root
 
 
@@ -356,8 +381,8 @@ def authenticate_crl(raw: bytes, issuer: Certificate, at: datetime, reasons: Crl
     whatever its reason. Raises `EndorsementRejected`.
     """
     crl, der = _load_crl(raw, reasons)
-    signed, algorithm = _elements(der, 2)
-    _, inner_algorithm, name = _elements(signed.encoded, 3)
+    (signed,) = _elements(der, 1)
+    _, algorithm, name = _elements(signed.encoded, 3)
     if name.content != issuer.subject:
         raise EndorsementRejected(
             reasons.issuer, found="a CRL of another issuer", wanted=f"a CRL of {issuer.common_name!r}"
@@ -367,14 +392,12 @@ def authenticate_crl(raw: bytes, issuer: Certificate, at: datetime, reasons: Crl
         raise EndorsementRejected(
             reasons.issuer, found="another authority key identifier", wanted="the key identifier of the issuer"
         )
-    if not algorithm.encoded == inner_algorithm.encoded == _ECDSA_WITH_SHA256:
+    if algorithm.encoded != _ECDSA_WITH_SHA256:
         raise EndorsementRejected(reasons.malformed, found="another algorithm", wanted="ECDSA with SHA-256")
-    try:
-        issuer.p256_public_key.verify(crl.signature, signed.encoded, ECDSA(SHA256()))
-    except InvalidSignature:
+    if not _is_signed(der, issuer):
         raise EndorsementRejected(
             reasons.signature, found="a signature that does not verify", wanted=f"one by {issuer.common_name!r}"
-        ) from None
+        )
     return RevocationList(
         issuer=issuer.subject,
         issuer_spki=issuer.spki,
@@ -396,7 +419,7 @@ def _load_crl(raw: bytes, reasons: CrlReasons) -> tuple[x509.CertificateRevocati
         # A whole element of definite length and nothing behind it: the library reads the same bytes as `_elements`.
         _elements(der, 2)
         return x509.load_der_x509_crl(der), der
-    except (ValueError, TypeError, Malformed):
+    except (*_BAD_BYTES, Malformed):
         raise _not_crl(reasons) from None
 
 
@@ -409,7 +432,7 @@ def _not_crl(reasons: CrlReasons) -> EndorsementRejected:
 def _crl_extensions(crl: x509.CertificateRevocationList, reasons: CrlReasons) -> tuple[int, bytes | None]:
     try:
         extensions = crl.extensions
-    except ValueError:
+    except _BAD_BYTES:
         raise _not_crl(reasons) from None
     if {extension.oid for extension in extensions} != _CRL_EXTENSIONS:
         raise EndorsementRejected(
@@ -434,7 +457,7 @@ def _revoked(crl: x509.CertificateRevocationList, signed: bytes, reasons: CrlRea
         if _CRITICAL in signed and any(extension.critical for entry in crl for extension in entry.extensions):
             raise _not_crl(reasons)
         return frozenset(entry.serial_number for entry in crl)
-    except ValueError:
+    except _BAD_BYTES:
         raise _not_crl(reasons) from None
 
 

@@ -10,11 +10,12 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final, NamedTuple, TypeVar
 
-from attestd.claims import PckCa, TcbStatus, Validity
+from attestd.claims import PckCa, TcbStatus
 from attestd.codec import Fields, Json, load_hex, load_json_members, load_pem
 from attestd.errors import EndorsementRejected, Malformed, Reason
 from attestd.signature import verify_p256
 from attestd.tdx.pck import pck_ca_of
+from attestd.validity import Validity
 from attestd.x509 import (
     Certificate,
     CrlReasons,
@@ -280,7 +281,12 @@ def _tcb_signer(pem: bytes, anchors: TrustAnchors, at: datetime) -> tuple[Certif
             found=f"{len(chain)} certificates that begin with another role",
             wanted="the SGX TCB Signing certificate and the root",
         )
-    return signer, verify_path(chain, anchors, at, _TCB_SIGNING_PATH)
+    root = verify_path(chain, anchors, at, _TCB_SIGNING_PATH)
+    if signer.issuer != root.subject:
+        raise EndorsementRejected(
+            Reason.TDX_TCB_SIGNING_CHAIN, found="a signer that an intermediate CA issued", wanted="one of the root's"
+        )
+    return signer, root
 
 
 def _crl_issuer(pem: bytes, root: Certificate, anchors: TrustAnchors, at: datetime) -> tuple[Certificate, PckCa]:

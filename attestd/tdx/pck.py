@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from attestd.claims import PckCa, PckClaims, Validity
+from attestd.claims import PckCa, PckClaims
 from attestd.codec import DerElement, load_der_sequence, load_der_unsigned, load_pem
 from attestd.errors import Malformed, NotAuthentic, Reason
 from attestd.signature import PublicKey
+from attestd.validity import Validity
 from attestd.x509 import Certificate, PathReasons, TrustAnchors, verify_path
 
 SGX_EXTENSION_OID: Final = "1.2.840.113741.1.13.1"

@@ -4,8 +4,8 @@ Source: Intel's quote verification library; tdx.md, step 7. A quoting enclave ma
 platform with it, so what is authenticated here is good for all of them.
 """
 
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from attestd.claims import QeClaims
 from attestd.errors import NotAuthentic, Reason
@@ -14,8 +14,7 @@ from attestd.tdx.pck import PckChain
 from attestd.tdx.quote import QeCertification, Quote, SgxReport, parse_sgx_report
 
 
-@dataclass(frozen=True, slots=True)
-class AttestationKey:
+class AttestationKey(NamedTuple):
     """An authenticated attestation key: a platform's PCK vouches for the enclave, and the enclave for the key.
 
     Immutable. Whether that enclave is Intel's is for `verify`, which has the QE Identity.

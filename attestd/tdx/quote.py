@@ -4,8 +4,6 @@ Source: Intel TDX DCAP Quoting Library API, appendix A (quote layouts); tdx.md, 
 little-endian. What is read is kept as it stood, and `signed` is the very slice that the attestation key signed.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
 from hashlib import sha256
 from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
@@ -94,8 +92,7 @@ _IMPLIED_BODY_TYPE: Final = {(3, TEE_SGX): 1, (4, TEE_SGX): 1, (4, TEE_TDX): 2}
 _TEES: Final[dict[int, Tee]] = {TEE_SGX: "sgx", TEE_TDX: "tdx"}
 
 
-@dataclass(frozen=True, slots=True)
-class QeCertification:
+class QeCertification(NamedTuple):
     """The quoting enclave's part of the signature data: who vouches for the attestation key."""
 
     report: bytes  # 384 bytes, as signed
@@ -105,8 +102,7 @@ class QeCertification:
     certification_data: bytes
 
 
-@dataclass(frozen=True)
-class Quote:
+class Quote(NamedTuple):
     """A quote that parses. Not evidence of anything yet."""
 
     version: int
@@ -119,7 +115,7 @@ class Quote:
     qe: QeCertification
     trailing: bytes  # unauthenticated bytes behind the quote
 
-    @cached_property
+    @property
     def evidence_id(self) -> bytes:
         """SHA-256, domain-separated, over the signed bytes alone: padding and (r, n - s) do not change it."""
         return sha256(b"attestd/evidence-id/v1/intel-quote\0" + self.signed).digest()

@@ -1,0 +1,218 @@
+"""Checks: what each is called, what they look at beside the claims, and those that every TEE has.
+
+A policy is compiled once, when it is loaded, to closures over prepared tables. Each looks at one matter and returns
+its finding. Passing findings are prepared too, where the values that pass are known; nothing is formatted here.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final, Literal, TypeAlias, TypeVar
+
+from attestd.binding.keys import KeyAlgorithm
+from attestd.claims import CpuClaims, Flag
+from attestd.evidence import Role, Scheme
+from attestd.result import Finding, Shown, Tier
+
+# A finding shows so many of the values that would have been accepted, and counts the others.
+MAX_LISTED: Final = 8
+
+
+class Check(StrEnum):
+    """The name of every check; a finding carries one of them."""
+
+    TEE = "tee"
+    BINDING = "binding"
+    KEY_ALGORITHM = "key_algorithm"
+    MODELS = "models"
+    COLLATERAL_AGE = "collateral_age"
+    DEBUG = "debug"
+    FLAGS = "flags"
+    TCB_STATUS = "tcb_status"
+    TCB_GRACE = "tcb_grace"
+    TCB_ADVISORIES = "tcb_advisories"
+    DENIED_ADVISORIES = "denied_advisories"
+    TCB_EVALUATION_DATA_NUMBER = "tcb_evaluation_data_number"
+    PCK_CA = "pck_ca"
+    SGX_TYPE = "sgx_type"
+    DYNAMIC_PLATFORM = "dynamic_platform"
+    CACHED_KEYS = "cached_keys"
+    SMT_ENABLED = "smt_enabled"
+    DENIED_FMSPC = "denied_fmspc"
+    PPID = "ppid"
+    DENIED_PPID = "denied_ppid"
+    TRAILING_BYTES = "trailing_bytes"
+    MRSEAM = "mrseam"
+    MRSIGNERSEAM = "mrsignerseam"
+    MRSERVICETD = "mrservicetd"
+    XFAM = "xfam"
+    EVENT_LOG = "event_log"
+    IMAGE = "image"
+    IMAGE_ROLE = "image_role"
+    IMAGE_NOT_AFTER = "image_not_after"
+    ISVSVN = "isvsvn"
+    DENIED_MEASUREMENT = "denied_measurement"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFacts:
+    """What was verified of the key that the evidence is bound to."""
+
+    binding: Scheme
+    algorithm: KeyAlgorithm
+    role: Role | None  # as the attester claims it
+    models: tuple[bytes, ...]  # SHA-256 digests
+    approved_models: frozenset[bytes]  # those that the registry has approved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What an appraisal rests on beside the claims of the CPU."""
+
+    event_log_replayed: bool  # a log came with the evidence and replays to the quoted RTMR0 to RTMR2
+    collateral_issued_at: datetime  # the earlier issueDate of TCB Info and QE Identity
+    key: KeyFacts | None  # None: the evidence is judged by itself, and no key may be registered from it
+
+
+Models: TypeAlias = frozenset[bytes] | Literal["registered"] | None
+
+_C = TypeVar("_C", bound=CpuClaims)
+_V = TypeVar("_V", bound=bytes | str | int | None)
+
+# A finding, and until when it holds (None: as long as what it is about).
+Outcome: TypeAlias = tuple[Finding, datetime | None]
+ClaimsCheck: TypeAlias = Callable[[_C, Facts, datetime], Outcome]
+KeyCheck: TypeAlias = Callable[[KeyFacts], Finding]
+
+
+def passed(check: Check, got: Shown, want: Shown) -> Finding:
+    """Return an affirming finding."""
+    return Finding(check, Tier.AFFIRMING, got, want)
+
+
+def failed(check: Check, got: Shown, want: Shown) -> Finding:
+    """Return a contraindicated finding."""
+    return Finding(check, Tier.CONTRAINDICATED, got, want)
+
+
+def until(check: Check, at: datetime, end: datetime, got: Shown) -> Outcome:
+    """Affirm what is accepted up to `end`, that moment included."""
+    outcome = Tier.AFFIRMING if at <= end else Tier.CONTRAINDICATED
+    return Finding(check, outcome, got, ("accepted until", end)), end
+
+
+def saturated(at: datetime, span: timedelta) -> datetime:
+    """Add, but stop at the end of the calendar."""
+    try:
+        return at + span
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def listed(values: Iterable[bytes | str | int | None]) -> tuple[Shown, ...]:
+    """Show a few of the values, in an order that does not depend on the run, and count the others."""
+    known = (value for value in values if value is not None)
+    ordered = sorted(known, key=lambda value: value.hex() if isinstance(value, bytes) else str(value))
+    left = len(ordered) - MAX_LISTED
+    return (*ordered[:MAX_LISTED], f"and {left} more") if left > 0 else tuple(ordered)
+
+
+def allow(
+    check: Check, value: Callable[[_C], _V], accepted: Collection[_V] | None, want: Shown = None
+) -> Iterator[ClaimsCheck[_C]]:
+    """Compile an allow-list, where there is one."""
+    if accepted is None:
+        return
+    wanted = listed(accepted) if want is None else want
+    passing: dict[_V, Outcome] = {got: (passed(check, got, wanted), None) for got in accepted}
+
+    def examine(claims: _C, _facts: Facts, _at: datetime) -> Outcome:
+        got = value(claims)
+        return passing.get(got) or (failed(check, got, wanted), None)
+
+    yield examine
+
+
+def deny(check: Check, value: Callable[[_C], _V], denied: frozenset[_V], want: Shown) -> Iterator[ClaimsCheck[_C]]:
+    """Compile a deny-list, where it is not empty. What another list allows stays denied: the worst tier wins."""
+
+    def examine(claims: _C, _facts: Facts, _at: datetime) -> Outcome:
+        got = value(claims)
+        return Finding(check, Tier.CONTRAINDICATED if got in denied else Tier.AFFIRMING, got, want), None
+
+    if denied:
+        yield examine
+
+
+def no_section(tee: str, sections: tuple[str, ...]) -> ClaimsCheck[CpuClaims]:
+    """Compile the absence of a section: none of that evidence is accepted."""
+    outcome: Outcome = failed(Check.TEE, tee, sections), None
+    return lambda _claims, _facts, _at: outcome
+
+
+def common_checks(max_collateral_age: timedelta | None, *, allow_debug: bool) -> Iterator[ClaimsCheck[CpuClaims]]:
+    """Compile what is examined of the evidence of every TEE."""
+    yield _debug(allowed=allow_debug)
+    if max_collateral_age is not None:
+        yield _collateral_age(max_collateral_age)
+
+
+def _debug(*, allowed: bool) -> ClaimsCheck[CpuClaims]:
+    """Judge the one thing that no policy can affirm: whoever runs a debug TD or enclave can read its memory."""
+    off: Outcome = passed(Check.DEBUG, "off", "off"), None
+    found: Outcome = Finding(Check.DEBUG, Tier.WARNING if allowed else Tier.CONTRAINDICATED, "on", "off"), None
+    return lambda claims, _facts, _at: found if Flag.DEBUG in claims.flags else off
+
+
+def _collateral_age(most: timedelta) -> ClaimsCheck[CpuClaims]:
+    """Judge how long ago the vendor issued the collateral, whatever its own nextUpdate allows."""
+
+    def examine(_claims: CpuClaims, facts: Facts, at: datetime) -> Outcome:
+        issued = facts.collateral_issued_at
+        return until(Check.COLLATERAL_AGE, at, saturated(issued, most), issued)
+
+    return examine
+
+
+def key_checks(
+    bindings: frozenset[Scheme] | None, algorithms: frozenset[KeyAlgorithm] | None, models: Models
+) -> Iterator[KeyCheck]:
+    """Compile what a policy says of the key, of how it is bound, and of the models that it vouches for."""
+    if bindings is not None:
+        yield _key_one_of(Check.BINDING, lambda key: key.binding, bindings)
+    if algorithms is not None:
+        yield _key_one_of(Check.KEY_ALGORITHM, lambda key: key.algorithm, algorithms)
+    if models == "registered":
+        yield _approved_models
+    elif models is not None:
+        yield _listed_models(models)
+
+
+def _key_one_of(check: Check, value: Callable[[KeyFacts], str], accepted: frozenset[str]) -> KeyCheck:
+    want = listed(accepted)
+    passing = {got: passed(check, got, want) for got in accepted}
+
+    def examine(key: KeyFacts) -> Finding:
+        got = value(key)
+        return passing.get(got) or failed(check, got, want)
+
+    return examine
+
+
+def _approved_models(key: KeyFacts) -> Finding:
+    """Accept evidence that names no model as well: its key vouches for none."""
+    unknown = tuple(model for model in key.models if model not in key.approved_models)
+    want = "models that the registry has approved"
+    return failed(Check.MODELS, unknown, want) if unknown else passed(Check.MODELS, key.models, want)
+
+
+def _listed_models(accepted: frozenset[bytes]) -> KeyCheck:
+    """Accept models of the list alone; a policy that pins models is not met by silence about them."""
+    want = listed(accepted)
+
+    def examine(key: KeyFacts) -> Finding:
+        fits = bool(key.models) and accepted.issuperset(key.models)
+        return passed(Check.MODELS, key.models, want) if fits else failed(Check.MODELS, key.models, want)
+
+    return examine

@@ -1,0 +1,144 @@
+"""An attester: a platform with a PCK certificate, its quotes, and the evidence that it sends to a registry."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Self, assert_never
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+from attestd.binding import transcript
+from attestd.evidence import Evidence, KeyEvidence, QuoteEvidence, RaTlsEvidence, Role, Scheme
+from attestd.simulator.certificates import Authority, CertificateEdit, same_certificate
+from attestd.simulator.keys import KeyPair, p256_key, point
+from attestd.simulator.pck import PLATFORM, Platform
+from attestd.simulator.quotes import USUAL, Framing, QuoteKeys, encode_quote, qe_report_data
+from attestd.simulator.ratls import ra_tls_certificate
+from attestd.simulator.reports import TD, Body, SgxReport, TdReport
+from attestd.simulator.tampering import GENUINE, Signing
+from attestd.simulator.vendor import Vendor, pem
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What an attester knows of the registry that it wants its key in: the answer of `POST /v1/challenges`."""
+
+    registry_id: str = "attestd-simulated"
+    challenge: bytes = sha256(b"attestd simulator challenge").digest()
+
+    def context(self, key: KeyPair, models: Iterable[bytes] = ()) -> bytes:
+        """Return the transcript that the key signs."""
+        return transcript.context(registry_id=self.registry_id, challenge=self.challenge, spki=key.spki, models=models)
+
+    def report_data(self, key: KeyPair, models: Iterable[bytes] = (), scheme: Scheme = Scheme.ATTESTD_V1) -> bytes:
+        """Return the report data of a scheme, without GPUs."""
+        match scheme:
+            case Scheme.ATTESTD_V1:
+                return transcript.report_data(self.context(key, models), transcript.gpu_bundle())
+            case Scheme.COCOON:
+                return transcript.cocoon_report_data(key.raw)
+            case Scheme.SPKI_SHA256:
+                return transcript.spki_report_data(key.spki, bytes(32))
+            case Scheme.NONCE_AND_KEY:
+                return transcript.spki_report_data(key.spki, self.challenge)
+            case _:
+                assert_never(scheme)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attester:
+    """A platform of a vendor's, with the keys that its quoting enclave and its certification enclave hold."""
+
+    vendor: Vendor
+    platform: Platform
+    pck: Authority
+    attestation_key: EllipticCurvePrivateKey
+
+    @classmethod
+    def of(
+        cls,
+        vendor: Vendor,
+        platform: Platform = PLATFORM,
+        edit: CertificateEdit = same_certificate,
+        *,
+        signing: Signing = GENUINE,
+    ) -> Self:
+        """Make the platform; `edit` and `signing` are for its PCK certificate."""
+        return cls(
+            vendor=vendor,
+            platform=platform,
+            pck=vendor.issue_pck(platform, edit, signing=signing),
+            attestation_key=p256_key(vendor.seed, f"attestation {platform.ppid.hex()}"),
+        )
+
+    @property
+    def pck_chain(self) -> tuple[bytes, bytes, bytes]:
+        """Leaf, CA and root in DER."""
+        return self.pck.der, self.vendor.pck_ca(self.platform.ca).der, self.vendor.root.der
+
+    def qe_report_data(self, auth_data: bytes = Framing.auth_data) -> bytes:
+        """Return the report data with which the quoting enclave vouches for this platform's own attestation key."""
+        return qe_report_data(point(self.attestation_key.public_key()), auth_data)
+
+    def quote(self, body: Body = TD, framing: Framing = USUAL) -> bytes:
+        """Return a quote over `body`, of the version that belongs to it unless `framing` says otherwise."""
+        keys = QuoteKeys(attestation_key=self.attestation_key, pck_key=self.pck.key, pck_chain=pem(*self.pck_chain))
+        return encode_quote(body, framing, keys)
+
+    def evidence(
+        self,
+        key: KeyPair,
+        registry: Registry,
+        models: Iterable[bytes] = (),
+        *,
+        scheme: Scheme = Scheme.ATTESTD_V1,
+        body: Body = TD,
+        event_log: bytes | None = None,
+    ) -> Evidence:
+        """Return evidence with a quote whose report data commits to the key, and to what else the scheme has in it.
+
+        `models` are SHA-256 digests. The report data in `body` is replaced.
+        """
+        models = tuple(sorted(models))
+        bound = replace(body, report_data=registry.report_data(key, models, scheme))
+        return Evidence(
+            challenge=registry.challenge,
+            binding=scheme,
+            key=KeyEvidence(spki=key.spki, proof=key.sign(registry.context(key, models))),
+            models=models,
+            cpu=QuoteEvidence(
+                tee="sgx" if isinstance(body, SgxReport) else "tdx", quote=self.quote(bound), event_log=event_log
+            ),
+        )
+
+    def cocoon_evidence(
+        self,
+        key: KeyPair,
+        registry: Registry,
+        role: Role = "worker",
+        models: Iterable[bytes] = (),
+        *,
+        body: TdReport = TD,
+        event_log: bytes | None = None,
+    ) -> Evidence:
+        """Return evidence with the binding cocoon: an RA-TLS certificate, and the challenge signed by its key."""
+        models = tuple(sorted(models))
+        return Evidence(
+            challenge=registry.challenge,
+            binding=Scheme.COCOON,
+            key=KeyEvidence(spki=key.spki, proof=key.sign(registry.context(key, models)), role=role),
+            models=models,
+            cpu=RaTlsEvidence(certificate=self.cocoon_certificate(key, body), event_log=event_log),
+        )
+
+    def cocoon_certificate(
+        self,
+        key: KeyPair,
+        body: TdReport = TD,
+        edit: CertificateEdit = same_certificate,
+        *,
+        signing: Signing = GENUINE,
+    ) -> bytes:
+        """Return an RA-TLS certificate in DER whose quote commits to its key; the report data in `body` is replaced."""
+        quote = self.quote(replace(body, report_data=transcript.cocoon_report_data(key.raw)))
+        return ra_tls_certificate(key, quote, self.vendor.at, edit, signing=signing)

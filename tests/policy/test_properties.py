@@ -1,0 +1,189 @@
+"""Whatever the document, loading refuses or returns; whatever the claims, appraising returns a verdict."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attestd.binding.keys import KeyAlgorithm
+from attestd.claims import Flag, PckCa, SgxClaims, TcbStatus, TdxClaims
+from attestd.errors import ConfigurationRefused, Reason
+from attestd.evidence import Scheme
+from attestd.policy import AppraisalPolicy, Check, Facts, KeyFacts, appraise, lint
+from attestd.result import Tier
+from attestd.validity import Validity
+from tests.policy.factory import PCK, SGX, SGX_CLAIMS, TCB, TDX, TDX_CLAIMS, image, load, status, text
+
+SHIPPED = [path.read_bytes() for path in sorted((Path(__file__).parents[2] / "policies").glob("*.toml"))]
+
+scraps = st.sampled_from(
+    ['"any"', '"none"', "[]", "[[", "{", "}", "'", '"', "=", ".", "\n", "\0", "é", "0x", "1e9", "["]
+)
+literals = st.one_of(
+    scraps,
+    st.integers().map(str),
+    st.booleans().map(lambda value: str(value).lower()),
+    st.floats().map(str),
+    st.datetimes().map(datetime.isoformat),
+    st.text(max_size=20).map(repr),
+    st.lists(st.binary(max_size=50).map(lambda raw: f'"{raw.hex()}"'), max_size=3).map(
+        lambda one: f"[{', '.join(one)}]"
+    ),
+)
+
+
+def load_or_refuse(raw: bytes) -> None:
+    """Anything but a policy or `ConfigurationRefused` fails the test."""
+    refused = None
+    try:
+        lint(AppraisalPolicy.load(raw))
+    except ConfigurationRefused as error:
+        refused = error
+    if refused:
+        assert refused.reason is Reason.POLICY_MALFORMED
+        assert str(refused).isprintable()
+        assert len(str(refused)) < 1000
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_or_loaded(raw: bytes) -> None:
+    load_or_refuse(raw)
+
+
+@given(st.sampled_from(SHIPPED), st.data())
+def test_a_shipped_policy_with_one_edit_is_refused_or_loaded(raw: bytes, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(raw)))
+    stop = data.draw(st.integers(start, min(len(raw), start + 40)))
+    load_or_refuse(raw[:start] + data.draw(st.one_of(st.binary(max_size=4), scraps.map(str.encode))) + raw[stop:])
+
+
+@given(st.sampled_from([TDX, SGX]), st.data(), literals)
+def test_a_policy_with_one_other_value_is_refused_or_loaded(
+    fields: dict[str, str], data: st.DataObject, literal: str
+) -> None:
+    path = data.draw(st.sampled_from(sorted(fields)))
+    load_or_refuse(text(fields, {path: literal}).encode(errors="surrogatepass"))
+
+
+times = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=23)), timezone(timedelta(hours=-23))]))
+registers = st.sampled_from([bytes(48), b"t" * 48, b"x" * 48])
+advisories = st.lists(st.sampled_from(["INTEL-SA-00960", "INTEL-DOC-10001", ""]), max_size=3).map(tuple)
+flags = st.lists(st.sampled_from(Flag), max_size=4).map(tuple)
+unsure = st.sampled_from([None, False, True])
+
+
+@st.composite
+def intel(draw: st.DrawFn) -> dict[str, Any]:
+    number = draw(st.integers(0, 2**31))
+    tcb = replace(
+        TCB,
+        status=draw(st.sampled_from(TcbStatus)),
+        advisory_ids=draw(advisories),
+        tcb_date=draw(times),
+        tcb_evaluation_data_number=number,
+    )
+    pck = replace(
+        PCK,
+        fmspc=draw(st.binary(min_size=6, max_size=6)),
+        ppid=draw(st.binary(min_size=16, max_size=16)),
+        sgx_type=draw(st.sampled_from(["Standard", "Scalable", "Else"])),
+        pck_ca=draw(st.sampled_from(PckCa)),
+        dynamic_platform=draw(unsure),
+        cached_keys=draw(unsure),
+        smt_enabled=draw(unsure),
+    )
+    validity = Validity(not_before=draw(times), not_after=draw(times))
+    return {
+        "tcb": tcb,
+        "pck": pck,
+        "validity": validity,
+        "flags": draw(flags),
+        "trailing_bytes": draw(st.integers(0, 2**32)),
+    }
+
+
+tdx_claims = st.builds(
+    lambda common, measured: replace(TDX_CLAIMS, **common, **measured),
+    intel(),
+    st.fixed_dictionaries(
+        {
+            **dict.fromkeys(["mrtd", "rtmr0", "rtmr3", "mrseam", "mrsignerseam"], registers),
+            "mrservicetd": st.one_of(st.none(), registers),
+            "xfam": st.binary(min_size=8, max_size=8),
+        }
+    ),
+)
+sgx_claims = st.builds(
+    lambda common, svn: replace(SGX_CLAIMS, **common, isvsvn=svn), intel(), st.integers(0, 2**16 - 1)
+)
+keys = st.builds(
+    KeyFacts,
+    binding=st.sampled_from(Scheme),
+    algorithm=st.sampled_from(KeyAlgorithm),
+    role=st.sampled_from([None, "worker", "proxy"]),
+    models=st.lists(st.binary(min_size=32, max_size=32), max_size=2).map(tuple),
+    approved_models=st.frozensets(st.binary(min_size=32, max_size=32), max_size=2),
+)
+facts = st.builds(Facts, event_log_replayed=st.booleans(), collateral_issued_at=times, key=st.one_of(st.none(), keys))
+
+
+def everything(section: str, images: str) -> dict[str, str]:
+    """Switch every check on."""
+    digest = f'["{"ab" * 32}"]'
+    return {
+        "bindings": '["cocoon"]',
+        "key_algorithms": '["RSA"]',
+        "models": '"registered"',
+        "max_age_seconds": "60",
+        "max_collateral_age_seconds": "60",
+        "allow_debug": "true",
+        **status("OutOfDate", grace="60", advisories='"none"', tee=section),
+        f"{section}.images": images,
+        f"{section}.denied_measurements": digest,
+        f"{section}.trailing_bytes": '"none"',
+        f"{section}.tcb.denied_advisories": '["INTEL-SA-00960"]',
+        f"{section}.tcb.min_evaluation_data_number": "18",
+        f"{section}.platform.pck_ca": '["platform"]',
+        f"{section}.platform.sgx_types": '["Scalable"]',
+        f"{section}.platform.dynamic_platform": "true",
+        f"{section}.platform.cached_keys": "true",
+        f"{section}.platform.smt_enabled": "true",
+        f"{section}.platform.denied_fmspcs": '["000000000000"]',
+        f"{section}.platform.ppids": digest,
+        f"{section}.platform.denied_ppids": digest,
+    }
+
+
+END = "9999-12-31T23:59:59Z"
+TDX_IMAGES = f"[{image(not_after=END, role=chr(34) + 'worker' + chr(34), image_digest=TDX_CLAIMS.image_digest)}]"
+SGX_IMAGES = f"[{image(not_after=END, image_digest=SGX_CLAIMS.image_digest, min_isvsvn=9)}]"
+POLICIES = [
+    load(
+        TDX,
+        {
+            **everything("tdx", TDX_IMAGES),
+            "tdx.mrseam": f'["{"00" * 48}"]',
+            "tdx.mrsignerseam": '"zero"',
+            "tdx.mrservicetd": '"zero"',
+            "tdx.xfam_required": "[0]",
+            "tdx.xfam_forbidden": "[1]",
+            "tdx.event_log": '"required"',
+        },
+    ),
+    load(SGX, everything("sgx", SGX_IMAGES)),
+    *map(AppraisalPolicy.load, SHIPPED),
+]
+
+
+@given(st.sampled_from(POLICIES), st.one_of(tdx_claims, sgx_claims), facts, times)
+def test_appraisal_is_total(policy: AppraisalPolicy, claims: TdxClaims | SgxClaims, facts: Facts, at: datetime) -> None:
+    appraisal = appraise(policy, claims, facts, at)
+    checks = [found.check for found in appraisal.findings]
+    assert len(set(checks)) == len(checks) > 0
+    assert set(checks) <= set(Check)
+    assert appraisal.tier is max((found.outcome for found in appraisal.findings), key=lambda tier: tier.rank)
+    assert appraisal.not_after <= claims.validity.not_after
+    assert not (Flag.DEBUG in claims.flags and appraisal.tier is Tier.AFFIRMING)
