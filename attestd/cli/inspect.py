@@ -1,0 +1,203 @@
+"""`attestd inspect`: parse a file and show what it says; nothing is verified, and the output says so."""
+
+from argparse import Namespace
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from hashlib import sha512
+from typing import Final
+
+from attestd.binding.ra_tls import RaTlsCertificate
+from attestd.claims import PckClaims
+from attestd.cli.inputs import evidence
+from attestd.cli.report import NOTICE, load_report, measurements
+from attestd.cli.screen import VERIFIED, coloured, pairs, show, table
+from attestd.codec import Json, dump_digest, dump_time, load_json, load_pem
+from attestd.errors import AttestdError, Malformed, Reason
+from attestd.evidence import MAX_EVENT_LOG_SIZE
+from attestd.tdx.eventlog import LogFormat, replay
+from attestd.tdx.pck import authenticate_pck_chain
+from attestd.tdx.quote import Quote, SgxReport, TdReport, parse_sgx_report
+from attestd.tdx.verify import sgx_flags, td_flags
+from attestd.x509 import Certificate, TrustAnchors
+
+_Document = dict[str, Json]
+
+# The members of Intel's two signed documents, by which one is told from the other.
+_SIGNED: Final = {"tcbInfo": "tcb_info", "enclaveIdentity": "qe_identity"}
+_SPEC_ID: Final = slice(32, 47)  # of the first record of a CCEL
+
+
+def run(arguments: Namespace) -> int:
+    """Show a quote, an RA-TLS certificate, an event log or one of Intel's signed documents."""
+    raw = evidence(arguments.file, MAX_EVENT_LOG_SIZE)
+    document: _Document = {"verified": False, "notice": NOTICE, **_read(raw)}
+    show(arguments, document, lambda: _lines(document))
+    return VERIFIED
+
+
+def _read(raw: bytes) -> _Document:
+    """Tell by its beginning what a file is, and read it."""
+    if raw[:1] == b"[" or raw[_SPEC_ID] == b"Spec ID Event03":
+        return _read_event_log(raw)
+    if raw[:1] == b"{":
+        return _read_signed(raw)
+    quote, certificate = load_report(raw)
+    read = _export_quote(quote)
+    return read if certificate is None else _export_certificate(certificate, quote) | {"quote": read}
+
+
+def _read_event_log(raw: bytes) -> _Document:
+    log = replay(raw)
+    return {
+        "kind": "event_log",
+        "format": log.format.value,
+        "events": len(log.events),
+        "bytes_used": log.bytes_used,
+        "events_per_register": {f"rtmr{n}": count for n, count in enumerate(log.events_per_register)},
+        "replayed": {f"rtmr{n}": register.hex() for n, register in enumerate(log.registers)},
+        "runtime_events": [
+            {"register": event.register, "event": event.name, "event_payload": event.data.hex()}
+            for event in log.events
+            if log.format is LogFormat.DSTACK and event.name
+        ],
+    }
+
+
+def _read_signed(raw: bytes) -> _Document:
+    match load_json(raw):
+        case {"tcbInfo": dict(content)}:
+            return {"kind": "tcb_info", "content": content}
+        case {"enclaveIdentity": dict(content)}:
+            return {"kind": "qe_identity", "content": content}
+        case _:
+            raise Malformed(Reason.JSON_SCHEMA, found="another document", wanted="tcbInfo or enclaveIdentity")
+
+
+def _export_quote(quote: Quote) -> _Document:
+    body, qe = quote.body, quote.qe
+    qe_report = parse_sgx_report(qe.report)
+    flags = td_flags(body) if isinstance(body, TdReport) else sgx_flags(body)
+    digest = bytes(measurements(body)["image_digest"])
+    return {
+        "kind": "quote",
+        "tee": quote.tee,
+        "version": quote.version,
+        "evidence_id": dump_digest(quote.evidence_id),
+        "flags": [flag.value for flag in flags],
+        "image_digest": digest.hex(),
+        "image_digest_base64": b64encode(digest).decode(),
+        "body": _export_body(body),
+        "user_data": quote.user_data.hex(),
+        "trailing_bytes": len(quote.trailing),
+        "qe": {
+            "mrsigner": qe_report.mrsigner.hex(),
+            "isvprodid": qe_report.isvprodid,
+            "isvsvn": qe_report.isvsvn,
+            "certification_data_type": qe.certification_data_type,
+        },
+        "pck": _read_platform(quote),
+    }
+
+
+def _export_body(body: TdReport | SgxReport) -> _Document:
+    members = body._asdict().items()
+    return {name: value.hex() if isinstance(value, bytes) else value for name, value in members if value is not None}
+
+
+def _read_platform(quote: Quote) -> Json:
+    """Show what the PCK certificate says. Its chain is held against the root that it brings along, not a pinned one."""
+    try:
+        chain = [Certificate(der) for der in load_pem(quote.pck_chain)]
+        own_root = TrustAnchors.load([chain[-1].der])
+        pck = authenticate_pck_chain(quote.pck_chain, own_root, chain[0].validity.not_before)
+    except AttestdError as error:
+        return {"reason": error.reason.value, "detail": str(error)}
+    return _export_platform(pck.claims) | {
+        "not_before": dump_time(chain[0].validity.not_before),
+        "not_after": dump_time(chain[0].validity.not_after),
+        "root": dump_digest(pck.root.fingerprint),
+    }
+
+
+def _export_platform(pck: PckClaims) -> _Document:
+    instance = pck.platform_instance_id
+    return {
+        "fmspc": pck.fmspc.hex(),
+        "pce_id": pck.pce_id.hex(),
+        "pce_svn": pck.pce_svn,
+        "cpu_svn": pck.cpu_svn.hex(),
+        "tcb_components": pck.tcb_components.hex(),
+        "pck_ca": pck.pck_ca.value,
+        "sgx_type": pck.sgx_type,
+        "ppid": pck.ppid.hex(),
+        "platform_instance_id": None if instance is None else instance.hex(),
+    }
+
+
+def _export_certificate(certificate: RaTlsCertificate, quote: Quote) -> _Document:
+    claims = certificate.user_claims
+    return {
+        "kind": "ra_tls_certificate",
+        "key": certificate.raw_key.hex(),
+        "user_claims": None if claims is None else claims.hex(),
+        "not_before": dump_time(certificate.validity.not_before),
+        "not_after": dump_time(certificate.validity.not_after),
+        # Cocoon's binding (tdx.md, section 5), which is arithmetic and no proof.
+        "report_data_is_of_the_key": quote.body.report_data == sha512(certificate.raw_key).digest(),
+    }
+
+
+def _lines(document: Mapping[str, Json]) -> Iterator[str]:
+    """Lay out a document of any kind: values first, then each nested one under its name."""
+    yield f"{coloured('unverified')}: {document['notice']}"
+    yield ""
+    yield from _section({name: value for name, value in document.items() if name not in {"verified", "notice"}}, "")
+
+
+def _section(members: Mapping[str, Json], path: str) -> Iterator[str]:
+    members = {name: _compact(value) for name, value in members.items()}
+    yield from pairs({name: value for name, value in members.items() if not _is_nested(value)})
+    for name, value in members.items():
+        where = f"{path}{name}"
+        match value:
+            case dict():
+                yield from ("", f"{where}:")
+                yield from _section(value, f"{where}.")
+            case [{"tcbLevels": list()}, *_]:
+                for number, module in enumerate(value):
+                    if isinstance(module, dict):
+                        yield from ("", f"{where}[{number}]:")
+                        yield from _section(module, f"{where}[{number}].")
+            case [dict(), *_]:
+                yield from ("", f"{where}:")
+                rows = [_joined(row) for row in value if isinstance(row, dict)]
+                columns = list(dict.fromkeys(column for row in rows for column in row))
+                yield from table(columns, ([row.get(column) for column in columns] for row in rows))
+            case _:
+                pass
+
+
+def _compact(value: Json) -> Json:
+    """Write sixteen component SVNs as sixteen bytes."""
+    match value:
+        case [{"svn": int()}, *_]:
+            svns = [component.get("svn") for component in value if isinstance(component, dict)]
+            return "".join(f"{svn:02x}" for svn in svns if isinstance(svn, int))
+        case _:
+            return value
+
+
+def _joined(row: Mapping[str, Json]) -> dict[str, Json]:
+    """Raise the members of a level's `tcb` to the level; its advisories, the longest, come last."""
+    joined: dict[str, Json] = {}
+    for name, value in row.items():
+        joined |= {inner: _compact(svn) for inner, svn in value.items()} if isinstance(value, dict) else {name: value}
+    return dict(sorted(joined.items(), key=lambda item: isinstance(item[1], list)))
+
+
+def _is_nested(value: Json) -> bool:
+    match value:
+        case dict() | [dict(), *_]:
+            return True
+        case _:
+            return False

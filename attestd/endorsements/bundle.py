@@ -1,0 +1,108 @@
+"""A bundle: Intel's collateral for one platform as seven files in one folder.
+
+    tcb_info.json       tcb_info_issuer_chain.pem
+    qe_identity.json    qe_identity_issuer_chain.pem
+    pck_crl.der         pck_crl_issuer_chain.pem        root_ca_crl.der
+
+The CRLs may be in DER, PEM or hex, whatever their suffix says: caching services differ (tdx.md, facts).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import PurePosixPath
+from typing import Final, TypeAlias
+
+from attestd.errors import AttestdError, Malformed, Reason, Unavailable
+from attestd.tdx.collateral import RawCollateral
+
+# Paths below the folder or archive, with slashes, and what they hold.
+Files: TypeAlias = Mapping[str, bytes]
+
+# A TCB Info has 30 KiB; a CRL grows by some 40 bytes with each revoked platform. The authenticator has finer caps.
+MAX_FILE_SIZE: Final = 4 * 1024 * 1024
+# Five hundred platforms, which is more than Intel has.
+MAX_FILES: Final = 3500
+MAX_TOTAL_SIZE: Final = 64 * 1024 * 1024
+# A folder of platforms, a folder each, `collateral` in it; and one above, from archives.
+MAX_DEPTH: Final = 4
+
+_CRL_SUFFIXES: Final = ("der", "pem", "hex", "crl")
+_SUFFIXES: Final = {
+    "tcb_info": ("json",),
+    "tcb_info_issuer_chain": ("pem",),
+    "qe_identity": ("json",),
+    "qe_identity_issuer_chain": ("pem",),
+    "root_ca_crl": _CRL_SUFFIXES,
+    "pck_crl": _CRL_SUFFIXES,
+    "pck_crl_issuer_chain": ("pem",),
+}
+_FILES: Final = {f"{name}.{suffix}": name for name, suffixes in _SUFFIXES.items() for suffix in suffixes}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file or a bundle that is refused. `file` is relative to the folder or archive; safe to log."""
+
+    file: str
+    error: AttestdError
+
+    @property
+    def reason(self) -> Reason:
+        """Why."""
+        return self.error.reason
+
+    def __str__(self) -> str:
+        """Name the file and all that the refusal says."""
+        return f"{self.file}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The documents found in one folder, by the names of `RawCollateral`; not authenticated, perhaps not complete."""
+
+    folder: str
+    documents: Mapping[str, bytes]
+
+    def raw(self) -> RawCollateral:
+        """Return all seven. Raises `Unavailable` (`tdx.endorsements_missing`), which names the missing ones."""
+        if missing := [file_name(name) for name in _SUFFIXES if name not in self.documents]:
+            raise Unavailable(
+                Reason.TDX_ENDORSEMENTS_MISSING,
+                found=f"{len(self.documents)} of {len(_SUFFIXES)} documents",
+                wanted=", ".join(missing),
+            )
+        return RawCollateral(**self.documents)
+
+
+def document_name(path: str) -> str | None:
+    """Return which document a file of this name holds, by the field names of `RawCollateral`; None for any other."""
+    return _FILES.get(PurePosixPath(path).name)
+
+
+def file_name(document: str) -> str:
+    """Return the file name under which a document is written."""
+    return f"{document}.{_SUFFIXES[document][0]}"
+
+
+def bundles_in(files: Files) -> tuple[Bundle, ...]:
+    """Group files by their folder; what is no document is left out.
+
+    Raises `Malformed` (`endorsements.file`) where a folder holds one document under two names.
+    """
+    folders: dict[str, dict[str, bytes]] = {}
+    for path, raw in sorted(files.items()):
+        document = document_name(path)
+        if document is not None:
+            documents = folders.setdefault(str(PurePosixPath(path).parent), {})
+            if document in documents:
+                raise refused_file(f"two files for {document}", "one file for each document")
+            documents[document] = raw
+    return tuple(Bundle(folder, documents) for folder, documents in folders.items())
+
+
+def refused_file(found: str, wanted: str) -> Malformed:
+    """Make the refusal of a file for what it is, before looking into it."""
+    return Malformed(Reason.ENDORSEMENTS_FILE, found=found, wanted=wanted)
+
+
+assert _SUFFIXES.keys() == {field.name for field in fields(RawCollateral)}  # noqa: S101 - the table is complete

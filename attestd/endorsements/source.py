@@ -1,0 +1,70 @@
+"""What every source of endorsements promises, and the marks by which older ones are told from newer ones."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from attestd.endorsements.bundle import Problem
+from attestd.tdx.collateral import Collateral
+from attestd.verifier import Requirement
+
+
+class Endorsements(Protocol):
+    """A source of authenticated collateral for a running service.
+
+    One refreshes while many look up: both may be called from any thread. Whatever `collateral` returns is one immutable
+    value that was authenticated as a whole; a refresh never changes it. A source forgets nothing that is in force: if
+    the vendor, or the disk, serves something worse, the last good value is used until its own nextUpdate, and an older
+    value never replaces a newer one.
+    """
+
+    def collateral(self, requirement: Requirement, at: datetime) -> Collateral:
+        """Return the newest collateral for this platform that is in force at the time `at`; from memory, without I/O.
+
+        Raises `Unavailable` (`tdx.endorsements_missing`), which names the platform and each document that is missing
+        or has expired.
+        """
+        ...
+
+    def refresh(self, at: datetime) -> tuple[Problem, ...]:
+        """Look for newer documents and authenticate them at the time `at`; return everything that is refused now.
+
+        Idempotent, and cheap where nothing has changed. Never raises for what it finds: that is what problems are for.
+        """
+        ...
+
+    def held(self) -> tuple[Collateral, ...]:
+        """Return all that is in use, for monitoring: what there is, and until when."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class HighWater:
+    """How new one signed document is. The registry keeps the highest per kind and name, over restarts too.
+
+    `kind` is `tcb_info` (named by TEE and FMSPC, as `tdx:90c06f000000`), `qe_identity` (named by TEE), `pck_crl` (named
+    by CA) or `root_crl` (named `root`). `number` is the evaluation data number of the first two and the CRL number of
+    the others; `issued` is issueDate or thisUpdate. Newer is greater: within a kind and name compare number, then time.
+    """
+
+    kind: str
+    name: str
+    number: int
+    issued: datetime
+
+
+def high_water(collateral: Collateral) -> tuple[HighWater, ...]:
+    """Return the marks of the four documents that can be rolled back."""
+    tcb_info, qe_identity = collateral.tcb_info, collateral.qe_identity
+    root_crl, pck_crl = collateral.root_crl, collateral.pck_crl
+    return (
+        HighWater(
+            "tcb_info",
+            f"{tcb_info.tee}:{tcb_info.fmspc.hex()}",
+            tcb_info.evaluation_data_number,
+            tcb_info.validity.not_before,
+        ),
+        HighWater("qe_identity", qe_identity.tee, qe_identity.evaluation_data_number, qe_identity.validity.not_before),
+        HighWater("root_crl", "root", root_crl.number, root_crl.validity.not_before),
+        HighWater("pck_crl", collateral.pck_ca.value, pck_crl.number, pck_crl.validity.not_before),
+    )

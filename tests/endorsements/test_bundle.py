@@ -1,0 +1,66 @@
+import pytest
+
+from attestd.endorsements import Bundle, bundles_in
+from attestd.endorsements.bundle import document_name, file_name
+from attestd.errors import Malformed, Reason, Unavailable
+
+DOCUMENTS = {
+    "tcb_info": b"1",
+    "tcb_info_issuer_chain": b"2",
+    "qe_identity": b"3",
+    "qe_identity_issuer_chain": b"4",
+    "root_ca_crl": b"5",
+    "pck_crl": b"6",
+    "pck_crl_issuer_chain": b"7",
+}
+
+
+def test_files_are_grouped_by_folder() -> None:
+    files = {
+        "a/collateral/tcb_info.json": b"1",
+        "a/collateral/pck_crl.der": b"2",
+        "b/tcb_info.json": b"3",
+        "qe_identity.json": b"4",
+    }
+    assert bundles_in(files) == (
+        Bundle("a/collateral", {"tcb_info": b"1", "pck_crl": b"2"}),
+        Bundle("b", {"tcb_info": b"3"}),
+        Bundle(".", {"qe_identity": b"4"}),
+    )
+
+
+def test_other_files_make_no_bundle() -> None:
+    assert bundles_in({"expected.json": b"{}", "a/quote.bin": b"", "a/TCB_INFO.JSON": b""}) == ()
+
+
+@pytest.mark.parametrize("suffix", ["der", "pem", "hex", "crl"])
+def test_crl_may_have_any_suffix_of_a_crl(suffix: str) -> None:
+    assert document_name(f"x/root_ca_crl.{suffix}") == "root_ca_crl"
+    assert document_name(f"x/tcb_info.{suffix}") is None
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_file_name_is_understood_again(document: str) -> None:
+    assert document_name(file_name(document)) == document
+
+
+def test_one_document_under_two_names_is_refused() -> None:
+    with pytest.raises(Malformed) as refusal:
+        bundles_in({"a/pck_crl.der": b"1", "a/pck_crl.pem": b"1"})
+    assert refusal.value.reason is Reason.ENDORSEMENTS_FILE
+    assert "pck_crl" in refusal.value.found
+
+
+def test_complete_bundle_is_raw_collateral() -> None:
+    raw = Bundle(".", DOCUMENTS).raw()
+    assert {name: getattr(raw, name) for name in DOCUMENTS} == DOCUMENTS
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_missing_document_is_named(document: str) -> None:
+    rest = {name: raw for name, raw in DOCUMENTS.items() if name != document}
+    with pytest.raises(Unavailable) as refusal:
+        Bundle(".", rest).raw()
+    assert refusal.value.reason is Reason.TDX_ENDORSEMENTS_MISSING
+    assert refusal.value.wanted == file_name(document)
+    assert refusal.value.found == "6 of 7 documents"
