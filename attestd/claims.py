@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import ClassVar, Final, TypeAlias
+from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 from attestd.codec import Json, dump_time
 from attestd.validity import Validity
@@ -120,6 +120,29 @@ class _QuoteClaims:
     trailing_bytes: int  # unauthenticated bytes after the quote
 
 
+class TdExtension(NamedTuple):
+    """What a TD 1.5 Ex report adds behind MRSERVICETD: 237 bytes (tdx.md, section 3, Layouts)."""
+
+    vmid: bytes  # 1 byte
+    td_id: bytes  # 32 bytes
+    devinfo: bytes  # 48 bytes
+    init_servtd_hash: bytes  # 48 bytes
+    init_servtd_attr: bytes  # 8 bytes
+    init_cpu_svn: bytes  # 16 bytes
+    init_tee_tcb_svn: bytes  # 16 bytes
+    init_tee_fmspc: bytes  # 12 bytes; encodes a model, and is no FMSPC of 6 bytes
+    curr_servtd_hash: bytes  # 48 bytes
+    curr_servtd_attr: bytes  # 8 bytes
+
+
+def image_digest(*registers: bytes) -> bytes:
+    """Cocoon's image hash: SHA-256 over an image's registers and 64 zero bytes in place of REPORTDATA (tdx.md, 5).
+
+    For a TD: MRTD, MRCONFIGID, MROWNER, MROWNERCONFIG, RTMR0 to RTMR3. For an enclave: MRENCLAVE.
+    """
+    return sha256(b"".join(registers) + bytes(64)).digest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TdxClaims(_QuoteClaims):
     """A TD report (TD 1.0; with the members of TD 1.5 and 1.5 Ex where the quote has them) from a genuine platform."""
@@ -142,22 +165,13 @@ class TdxClaims(_QuoteClaims):
     rtmr3: bytes
     tee_tcb_svn2: bytes | None  # TD 1.5 from here on
     mrservicetd: bytes | None
-    extended: bytes | None  # 237 bytes: the members that TD 1.5 Ex adds, as they stand
+    extension: TdExtension | None  # TD 1.5 Ex
 
     @property
     def image_digest(self) -> bytes:
-        """Cocoon's image hash: SHA-256 over MRTD … RTMR3 and 64 zero bytes in place of REPORTDATA (tdx.md, 5)."""
-        return sha256(
-            self.mrtd
-            + self.mrconfigid
-            + self.mrowner
-            + self.mrownerconfig
-            + self.rtmr0
-            + self.rtmr1
-            + self.rtmr2
-            + self.rtmr3
-            + bytes(64)
-        ).digest()
+        """What identifies the image, in Cocoon's form."""
+        boot = (self.mrtd, self.mrconfigid, self.mrowner, self.mrownerconfig)
+        return image_digest(*boot, self.rtmr0, self.rtmr1, self.rtmr2, self.rtmr3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,20 +190,23 @@ class SgxClaims(_QuoteClaims):
 
     @property
     def image_digest(self) -> bytes:
-        """Cocoon's image hash for SGX: SHA-256 over MRENCLAVE and 64 zero bytes (tdx.md, section 5)."""
-        return sha256(self.mrenclave + bytes(64)).digest()
+        """What identifies the image, in Cocoon's form."""
+        return image_digest(self.mrenclave)
 
 
 CpuClaims: TypeAlias = TdxClaims | SgxClaims
 
-_APART: Final = frozenset({"evidence_id", "flags", "tcb", "pck", "qe", "validity", "endorsement_digests"})
+_APART: Final = frozenset({"extension", "evidence_id", "flags", "tcb", "pck", "qe", "validity", "endorsement_digests"})
 
 
 def export(claims: CpuClaims) -> dict[str, Json]:
     """Return every verified field under the vendor's name, byte strings in lower-case hex, `pck` and `qe` nested."""
-    exported = dict(_exported(claims, leave_out=_APART))
+    exported: dict[str, Json] = dict(_exported(claims, leave_out=_APART))
+    if isinstance(claims, TdxClaims) and claims.extension is not None:
+        exported |= {name: value.hex() for name, value in claims.extension._asdict().items()}
     exported["image_digest"] = claims.image_digest.hex()
-    exported["pck"] = dict(_exported(claims.pck))
+    # As text: readers of JSON lose the digits of integers beyond 53 bits.
+    exported["pck"] = {**dict(_exported(claims.pck)), "pck_serial_number": f"{claims.pck.pck_serial_number:x}"}
     exported["qe"] = dict(_exported(claims.qe))
     return exported
 

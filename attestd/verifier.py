@@ -97,7 +97,7 @@ def appraise(  # noqa: PLR0913 - each input of a verdict is named
     bound = None
     if evidence is not None:  # (2)
         bound = verify_binding(evidence, registry_id=registry_id, report_data=claims.report_data, at=at)
-    replayed = _replay(claims, event_log)  # (3)
+    replayed = replay_event_log(claims, event_log)  # (3)
     facts = Facts(
         event_log_replayed=replayed is not None,
         collateral_issued_at=min(collateral.tcb_info.validity.not_before, collateral.qe_identity.validity.not_before),
@@ -160,7 +160,8 @@ def _export_key(bound: Bound | None) -> Json:
     }
 
 
-def _replay(claims: CpuClaims, event_log: bytes | None) -> EventLogClaims | None:
+def replay_event_log(claims: CpuClaims, event_log: bytes | None) -> EventLogClaims | None:
+    """Verify the event log that came with a quote, if one came. Raises as `verify_event_log` does."""
     if event_log is None:
         return None
     if not isinstance(claims, TdxClaims):

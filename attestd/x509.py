@@ -254,6 +254,8 @@ def _verify_self_signed(root: Certificate) -> None:
     root.p256_public_key  # noqa: B018 - it must load
     store = crypto.X509Store()
     store.add_cert(root.openssl)
+    # Of a certificate that it is told to trust OpenSSL does not look at the signature unless it is asked to.
+    store.set_flags(crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.CHECK_SS_SIGNATURE)
     store.set_time(root.validity.not_before)
     crypto.X509StoreContext(store, root.openssl).verify_certificate()
 

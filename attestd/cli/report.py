@@ -1,9 +1,9 @@
 """What a file says of a report, read for people: nothing here has been verified."""
 
-from hashlib import sha256
 from typing import Final, NamedTuple, assert_never
 
 from attestd.binding.ra_tls import RaTlsCertificate, parse_ra_tls
+from attestd.claims import image_digest
 from attestd.codec import load_pem
 from attestd.tdx.quote import Body, Quote, SgxReport, TdReport, parse_quote
 
@@ -35,14 +35,14 @@ def measurements(body: Body) -> dict[str, bytes | int]:
                 name: getattr(body, name)
                 for name in ("mrtd", "mrconfigid", "mrowner", "mrownerconfig", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
             }
-            return registers | {"image_digest": sha256(b"".join(registers.values()) + bytes(64)).digest()}
+            return registers | {"image_digest": image_digest(*registers.values())}
         case SgxReport():
             return {
                 "mrenclave": body.mrenclave,
                 "mrsigner": body.mrsigner,
                 "isvprodid": body.isvprodid,
                 "isvsvn": body.isvsvn,
-                "image_digest": sha256(body.mrenclave + bytes(64)).digest(),
+                "image_digest": image_digest(body.mrenclave),
             }
         case _:
             assert_never(body)

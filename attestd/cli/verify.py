@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
-from attestd.claims import CpuClaims, SgxClaims, export, export_tcb
+from attestd.claims import CpuClaims, export, export_tcb
 from attestd.cli.inputs import bundles, collateral, effective_time, evidence, policy, trust_anchors
 from attestd.cli.screen import NOT_AFFIRMING, VERIFIED, coloured, exit_status, pairs, show, table
 from attestd.codec import Json, dump_digest, dump_time
@@ -13,12 +13,12 @@ from attestd.errors import Malformed, NotAuthentic, Reason, Unavailable
 from attestd.evidence import MAX_EVENT_LOG_SIZE, MAX_QUOTE_SIZE, QuoteEvidence
 from attestd.policy import AppraisalPolicy
 from attestd.result import Tier, export_appraisal
-from attestd.tdx.eventlog import EventLogClaims, export_event_log, verify_event_log
+from attestd.tdx.eventlog import export_event_log
 from attestd.tdx.pck import authenticate_pck_chain
 from attestd.tdx.qe import authenticate_attestation_key
 from attestd.tdx.quote import Quote
 from attestd.tdx.verify import verify
-from attestd.verifier import appraise, parse_evidence, requirement
+from attestd.verifier import appraise, parse_evidence, replay_event_log, requirement
 from attestd.x509 import TrustAnchors
 
 _Document = dict[str, Json]
@@ -68,7 +68,7 @@ def _verify(
     log = None if arguments.event_log is None else evidence(arguments.event_log, MAX_EVENT_LOG_SIZE)
     claims = verify(quote, key, endorsed, at)
     _require_report_data(claims, arguments.report_data)
-    replayed = _replay(claims, log)
+    replayed = replay_event_log(claims, log)
     found = _exported(claims)
     if replayed is not None:
         found["event_log"] = export_event_log(replayed)
@@ -91,14 +91,6 @@ def _verify(
 def _require_report_data(claims: CpuClaims, wanted: bytes | None) -> None:
     if wanted is not None and claims.report_data != wanted:
         raise NotAuthentic(Reason.BINDING_REPORT_DATA, found=claims.report_data.hex(), wanted=wanted.hex())
-
-
-def _replay(claims: CpuClaims, log: bytes | None) -> EventLogClaims | None:
-    if log is None:
-        return None
-    if isinstance(claims, SgxClaims):
-        raise NotAuthentic(Reason.EVENT_LOG_MISMATCH, found="an event log beside an SGX quote", wanted="none")
-    return verify_event_log(log, (claims.rtmr0, claims.rtmr1, claims.rtmr2, claims.rtmr3))
 
 
 def _exported(claims: CpuClaims) -> _Document:

@@ -84,10 +84,11 @@ def _not_base64(text: str) -> Malformed:
 def load_pem(raw: bytes) -> tuple[bytes, ...]:
     r"""Decode a list of PEM certificates (RFC 7468, strict form) to DER, in the order of the text.
 
-    Nothing may stand before, between or after the blocks, but for one final NUL, which Intel's quoting library adds.
+    Nothing may stand before, between or after the blocks, but for empty lines and one NUL at the end, which quoting
+    services add.
     Raises `Malformed` (`pem.malformed`).
     """
-    text = raw.removesuffix(b"\0")
+    text = raw.removesuffix(b"\0").rstrip(b"\n") + b"\n"
     blocks: list[bytes] = []
     position = 0
     while position < len(text):
@@ -99,8 +100,6 @@ def load_pem(raw: bytes) -> tuple[bytes, ...]:
             blocks.append(load_base64(block[1].replace(b"\n", b"").decode("ascii")))
         except Malformed:
             raise _not_pem(f"bad base64 in certificate {len(blocks) + 1}") from None
-    if not blocks:
-        raise _not_pem("no certificate")
     return tuple(blocks)
 
 

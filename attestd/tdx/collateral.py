@@ -135,8 +135,7 @@ class Collateral:
     pck_crl: RevocationList
     pck_ca: PckCa
     root: Certificate
-    windows: tuple[Window, ...]
-    validity: Validity
+    window: Window  # in which everything above holds
     digests: tuple[bytes, ...]
 
     @property
@@ -154,11 +153,15 @@ class Collateral:
         """The lower of both documents': Intel publishes them at different times (tdx.md, facts)."""
         return min(self.tcb_info.evaluation_data_number, self.qe_identity.evaluation_data_number)
 
+    @property
+    def validity(self) -> Validity:
+        """From the last of the documents to begin to the first of them to end."""
+        return self.window.validity
+
     def require_current(self, at: datetime) -> None:
-        """Raise `EndorsementRejected`, named after the document, where `at` lies outside of any window."""
-        if not self.validity.not_before <= at <= self.validity.not_after:
-            for window in self.windows:
-                require_window(window.validity, at, window.expired, window.not_yet_valid)
+        """Raise `EndorsementRejected`, named after the document that has ended or not begun, outside of the window."""
+        validity, expired, not_yet_valid = self.window
+        require_window(validity, at, expired, not_yet_valid)
 
 
 _Parsed = TypeVar("_Parsed", TcbInfo, QeIdentity)
@@ -246,7 +249,7 @@ def authenticate_collateral(raw: RawCollateral, anchors: TrustAnchors, at: datet
         qe_identity = _authenticate(raw.qe_identity, _QE_IDENTITY, qe_signer, at, _parse_qe_identity)
     except Malformed as error:
         raise EndorsementRejected(error.reason, found=error.found, wanted=error.wanted) from None
-    windows = (
+    window = _common_window(
         Window(tcb_info.validity, _TCB_INFO.expired, _TCB_INFO.not_yet_valid),
         Window(qe_identity.validity, _QE_IDENTITY.expired, _QE_IDENTITY.not_yet_valid),
         Window(root_crl.validity, _ROOT_CRL.expired, _ROOT_CRL.not_yet_valid),
@@ -262,13 +265,17 @@ def authenticate_collateral(raw: RawCollateral, anchors: TrustAnchors, at: datet
         pck_crl=pck_crl,
         pck_ca=pck_ca,
         root=root,
-        windows=windows,
-        validity=Validity(
-            not_before=max(window.validity.not_before for window in windows),
-            not_after=min(window.validity.not_after for window in windows),
-        ),
+        window=window,
         digests=raw.digests,
     )
+
+
+def _common_window(*windows: Window) -> Window:
+    """Return the window in which all of them hold, with each end named after the one that it belongs to."""
+    last = max(windows, key=lambda window: window.validity.not_before)
+    first = min(windows, key=lambda window: window.validity.not_after)
+    validity = Validity(not_before=last.validity.not_before, not_after=first.validity.not_after)
+    return Window(validity, first.expired, last.not_yet_valid)
 
 
 def _tcb_signer(pem: bytes, anchors: TrustAnchors, at: datetime) -> tuple[Certificate, Certificate]:

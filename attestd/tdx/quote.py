@@ -8,6 +8,7 @@ from hashlib import sha256
 from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
 
+from attestd.claims import TdExtension
 from attestd.codec import Reader
 from attestd.errors import Malformed, Reason
 from attestd.evidence import Tee
@@ -26,7 +27,7 @@ _HEADER: Final = Struct("<HHI4s16s20s")
 _SGX_REPORT: Final = Struct("<16s4s28x16s32s32x32s96xHH60x64s")
 _TD_REPORT_10: Final = Struct("<16s48s48s8s8s8s48s48s48s48s48s48s48s48s64s")
 _TD_REPORT_15: Final = Struct("<16s48s")
-_TD_15_EX_SIZE: Final = 237
+_TD_15_EX: Final = Struct("<1s32s48s48s8s16s16s12s48s8s")
 # Quote signature, attestation key, QE report, its signature, size of the authentication data …
 _SIGNATURE_DATA_3: Final = Struct("<64s64s384s64sH")
 # … and since version 4, before the QE report, type and size of the certification data that wraps the rest.
@@ -67,7 +68,7 @@ class TdReport(NamedTuple):
     report_data: bytes
     tee_tcb_svn2: bytes | None = None
     mrservicetd: bytes | None = None
-    extended: bytes | None = None
+    extension: TdExtension | None = None
 
 
 Body: TypeAlias = SgxReport | TdReport
@@ -189,7 +190,8 @@ def _parse_body(reader: Reader, version: int, tee_type: int) -> Body:
     if kind == 2:  # noqa: PLR2004 - the body types are Intel's numbers
         return TdReport._make((*members, None, None, None))
     members += _TD_REPORT_15.unpack_from(raw, _TD_REPORT_10.size)
-    return TdReport._make((*members, raw[-_TD_15_EX_SIZE:] if kind == 4 else None))  # noqa: PLR2004
+    extension = TdExtension._make(_TD_15_EX.unpack(raw[-_TD_15_EX.size :])) if kind == 4 else None  # noqa: PLR2004
+    return TdReport._make((*members, extension))
 
 
 def _parse_body_descriptor(reader: Reader, tee_type: int) -> int:

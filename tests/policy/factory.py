@@ -137,7 +137,7 @@ TDX_CLAIMS = TdxClaims(
     rtmr3=b"3" * 48,
     tee_tcb_svn2=None,
     mrservicetd=None,
-    extended=None,
+    extension=None,
 )
 SGX_CLAIMS = SgxClaims(
     **_INTEL,

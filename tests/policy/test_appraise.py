@@ -141,6 +141,13 @@ CASES = {
     "trailing bytes": Case(
         Check.TRAILING_BYTES, {"tdx.trailing_bytes": '"none"'}, replace(TDX_CLAIMS, trailing_bytes=70)
     ),
+    "sgx trailing bytes": Case(
+        Check.TRAILING_BYTES,
+        {"sgx.trailing_bytes": '"none"'},
+        replace(SGX_CLAIMS, trailing_bytes=1),
+        good=SGX_CLAIMS,
+        fields=SGX,
+    ),
     "mrseam": Case(Check.MRSEAM, {"tdx.mrseam": f'["{TDX_CLAIMS.mrseam.hex()}"]'}, replace(TDX_CLAIMS, mrseam=OTHER)),
     "mrsignerseam": Case(Check.MRSIGNERSEAM, {"tdx.mrsignerseam": '"zero"'}, replace(TDX_CLAIMS, mrsignerseam=OTHER)),
     "mrservicetd zero": Case(
@@ -437,11 +444,15 @@ def test_a_security_version_may_be_higher() -> None:
     assert verdict(policy, replace(SGX_CLAIMS, isvsvn=6)).tier is Tier.AFFIRMING
 
 
-def test_long_lists_are_counted_and_lists_of_platforms_are_not_shown() -> None:
-    measurements = [bytes([number]) * 48 for number in range(20)]
-    listed = ", ".join(f'"{measurement.hex()}"' for measurement in measurements)
-    found = finding(verdict(load(edits={"tdx.mrseam": f"[{listed}]"})), Check.MRSEAM)
-    assert found.want == (*measurements[:8], "and 12 more")
+@pytest.mark.parametrize(("number", "more"), [(8, ()), (9, ("and 1 more",)), (20, ("and 12 more",))])
+def test_long_lists_are_counted(number: int, more: tuple[str, ...]) -> None:
+    measurements = [bytes([value]) * 48 for value in range(number)]
+    written = ", ".join(f'"{measurement.hex()}"' for measurement in reversed(measurements))
+    found = finding(verdict(load(edits={"tdx.mrseam": f"[{written}]"})), Check.MRSEAM)
+    assert found.want == (*measurements[:8], *more)
+
+
+def test_lists_of_platforms_are_not_shown() -> None:
     for rule, check in (("ppids", Check.PPID), ("denied_ppids", Check.DENIED_PPID)):
         shown = finding(verdict(load(edits={f"tdx.platform.{rule}": digest_of(b"other")})), check)
         assert shown.got == sha256(PCK.ppid).digest()

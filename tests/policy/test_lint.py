@@ -90,6 +90,12 @@ def test_a_flag_for_service_tds_contradicts_a_policy_without_them() -> None:
     assert contradicts.startswith("tdx.flags: service_td_bound is accepted, but mrservicetd wants none")
 
 
+def test_what_an_image_leaves_open_is_named() -> None:
+    pins = {**REGISTERS, "rtmr3": '"any"', "mrconfigid": '"any"'}
+    (remark,) = lint(load(STRICT_TDX, {"tdx.images": f"[{image(not_after=END, **pins)}]"}))
+    assert remark == "tdx.images: one leaves rtmr3, mrconfigid open"
+
+
 def test_a_grace_of_just_the_length_is_not_long() -> None:
     edits = status("OutOfDate", grace=str(LONG_GRACE // timedelta(seconds=1)), advisories=WEIGHED)
     assert lint(load(STRICT_TDX, edits)) == ()

@@ -94,6 +94,23 @@ def test_everything_is_kept_as_it_was_written() -> None:
     assert tdx.platform.ppids == tdx.platform.denied_ppids == frozenset({bytes.fromhex(DIGEST)})
 
 
+def test_names_are_no_words() -> None:
+    written = image("any", image_digest=bytes(32))
+    policy = load(edits={"name": '"any"', "description": '"any"', "tdx.images": f"[{written}]"})
+    assert (policy.name, policy.description) == ("any", "any")
+    assert policy.tdx is not None
+    assert policy.tdx.images is not None
+    assert policy.tdx.images[0].name == "any"
+
+
+def test_limits_are_included() -> None:
+    edits = {"name": f'"{"a" * 64}"', "version": str(2**31 - 1), "description": f'"{"." * 16}{"a" * 484}"'}
+    raw = text(TDX, edits).encode()
+    full = raw + b"\n" + b"#" * (MAX_POLICY_SIZE - len(raw) - 1)
+    assert AppraisalPolicy.load(full).digest == sha256(full).digest()
+    refused(full + b"#")
+
+
 def test_sgx_images_pin_the_enclave_or_its_product() -> None:
     one = image(mrenclave=b"e" * 32, mrsigner='"any"', isvprodid='"any"', min_isvsvn=0)
     two = image("two", mrenclave='"any"', mrsigner=b"g" * 32, isvprodid=7, min_isvsvn=5)
@@ -245,7 +262,8 @@ def test_some_section_must_be_there() -> None:
 
 
 def test_xfam_bits_cannot_be_both_required_and_forbidden() -> None:
-    assert place(refused(text(TDX, {"tdx.xfam_required": "[1]", "tdx.xfam_forbidden": "[1]"}))) == "tdx.xfam_forbidden"
+    error = refused(text(TDX, {"tdx.xfam_required": "[2, 9, 0]", "tdx.xfam_forbidden": "[9, 63, 2]"}))
+    assert error.found == "bit 2, which is required too at tdx.xfam_forbidden"
 
 
 ANYTHING = dict.fromkeys(REGISTERS, '"any"')
