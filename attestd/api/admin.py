@@ -1,0 +1,263 @@
+"""The routes of the admin listener: what is approved, who may call, what is revoked. Every act is audited."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from attestd.api import schemas
+from attestd.api.access import API_KEY, authenticate
+from attestd.api.describe import body_of, problems, toml_body
+from attestd.api.exchange import site_of
+from attestd.api.intake import TOML, media_type, read_body, read_json
+from attestd.api.lists import (
+    ApiKeyQuery,
+    PageQuery,
+    export_api_key,
+    export_audit,
+    export_model,
+    export_policy,
+    export_provider,
+    export_revocation,
+    page,
+)
+from attestd.api.problem import fresh
+from attestd.codec import load_digest
+from attestd.errors import ConfigurationRefused, Reason
+from attestd.evidence import MAX_POLICY_SIZE
+from attestd.policy import AppraisalPolicy
+from attestd.registrar.documents import dump
+from attestd.registry import access, audit, catalogue, revocations
+from attestd.registry.values import Caller, IssuedApiKey, RevocationKind, Role
+
+DigestPath = Annotated[str, Path(pattern=r"^sha256:[0-9a-f]{64}$")]
+Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+ApiKeyId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
+
+router = APIRouter(dependencies=[API_KEY])
+
+
+async def _admin(request: Request) -> str:
+    """Return how the audit trail names the administrator who calls."""
+    caller = await authenticate(request, Role.ADMIN)
+    return _name(caller)
+
+
+def _name(caller: Caller) -> str:
+    return f"api-key:{caller.api_key_id}"
+
+
+@router.put(
+    "/v1/models/{digest}",
+    responses={200: {"model": schemas.ModelDocument}, **problems(keyed=True, body=True)},
+    openapi_extra=body_of(schemas.NewModel),
+)
+async def approve_model(request: Request, digest: DigestPath) -> Response:
+    """Approve a model, or change how it is called."""
+    by = await _admin(request)
+    body = await read_json(request, schemas.NewModel)
+    registrar = site_of(request).registrar
+    model = await registrar.write(
+        catalogue.approve_model,
+        load_digest(digest),
+        name=body.name,
+        expected_version=body.expected_version,
+        by=by,
+        at=registrar.now(),
+    )
+    return fresh(200, dump(export_model(model)))
+
+
+@router.put(
+    "/v1/images/{digest}",
+    responses={200: {"model": schemas.ImageDocument}, **problems(keyed=True, body=True)},
+    openapi_extra=body_of(schemas.NewImage),
+)
+async def approve_image(request: Request, digest: DigestPath) -> Response:
+    """Approve an image for one part of Cocoon or both."""
+    by = await _admin(request)
+    body = await read_json(request, schemas.NewImage)
+    registrar = site_of(request).registrar
+    image = await registrar.write(
+        catalogue.approve_image,
+        load_digest(digest),
+        name=body.name,
+        roles=tuple(sorted(set(body.roles))),
+        expected_version=body.expected_version,
+        by=by,
+        at=registrar.now(),
+    )
+    return fresh(200, dump(export_model(image)))
+
+
+@router.put(
+    "/v1/policies/{name}",
+    responses={200: {"model": schemas.PolicyDocument}, **problems(keyed=True, body=True)},
+    openapi_extra=toml_body(),
+)
+async def approve_policy(request: Request, name: Name) -> Response:
+    """Put a policy into force: a higher version than before. What is trusted is appraised again under it at once."""
+    by = await _admin(request)
+    media_type(request, TOML)
+    raw = await read_body(request, MAX_POLICY_SIZE)
+    policy = AppraisalPolicy.load(raw)
+    if policy.name != name:
+        raise ConfigurationRefused(
+            Reason.POLICY_MALFORMED, found="another name in the file", wanted="the name in the path"
+        )
+    site = site_of(request)
+    recorded = await site.registrar.write(
+        catalogue.approve_policy, name, policy.version, raw, by=by, at=site.registrar.now()
+    )
+    site.upkeep.soon()
+    return fresh(200, dump(export_policy(recorded)))
+
+
+@router.post(
+    "/v1/revocations",
+    status_code=201,
+    responses={201: {"model": schemas.RevocationDocument}, **problems(keyed=True, body=True)},
+    openapi_extra=body_of(schemas.NewRevocation),
+)
+async def revoke(request: Request) -> Response:
+    """Revoke a key or whatever keys rest on. It takes effect at once, everywhere, and for good."""
+    by = await _admin(request)
+    body = (await read_json(request, schemas.NewRevocation)).root
+    registrar = site_of(request).registrar
+    revocation = await registrar.write(
+        revocations.revoke,
+        RevocationKind(body.kind),
+        body.value.removeprefix("sha256:"),
+        reason=body.reason,
+        by=by,
+        at=registrar.now(),
+    )
+    return fresh(201, dump(export_revocation(revocation)))
+
+
+@router.get("/v1/revocations", responses={200: {"model": schemas.RevocationPage}, **problems(keyed=True)})
+async def list_revocations(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
+    """List what was revoked."""
+    await authenticate(request, Role.ADMIN, Role.AUDITOR)
+    site = site_of(request)
+    found = await site.registrar.read(revocations.list_all, limit=query.limit, cursor=query.cursor)
+    return page(map(export_revocation, found.items), found.next, site.settings)
+
+
+@router.post(
+    "/v1/providers",
+    status_code=201,
+    responses={201: {"model": schemas.ProviderDocument}, **problems(keyed=True, body=True)},
+    openapi_extra=body_of(schemas.NewProvider),
+)
+async def register_provider(request: Request) -> Response:
+    """Register a provider."""
+    by = await _admin(request)
+    body = await read_json(request, schemas.NewProvider)
+    registrar = site_of(request).registrar
+    provider = await registrar.write(access.register_provider, body.id, body.name, by=by, at=registrar.now())
+    return fresh(201, dump(export_provider(provider)))
+
+
+@router.get("/v1/providers", responses={200: {"model": schemas.ProviderPage}, **problems(keyed=True)})
+async def list_providers(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
+    """List the providers."""
+    await authenticate(request, Role.ADMIN, Role.AUDITOR)
+    site = site_of(request)
+    found = await site.registrar.read(access.list_providers, limit=query.limit, cursor=query.cursor)
+    return page(map(export_provider, found.items), found.next, site.settings)
+
+
+@router.post(
+    "/v1/providers/{provider}/api-keys",
+    status_code=201,
+    responses={201: {"model": schemas.IssuedApiKeyDocument}, **problems(keyed=True, body=True)},
+    openapi_extra=body_of(schemas.NewProviderApiKey),
+)
+async def issue_provider_api_key(request: Request, provider: Name) -> Response:
+    """Issue an API key for a provider. The token is shown this once."""
+    by = await _admin(request)
+    body = await read_json(request, schemas.NewProviderApiKey)
+    return await _issue(request, Role.PROVIDER, provider, body, by)
+
+
+@router.post(
+    "/v1/api-keys",
+    status_code=201,
+    responses={201: {"model": schemas.IssuedApiKeyDocument}, **problems(keyed=True, body=True)},
+    openapi_extra=body_of(schemas.NewApiKey),
+)
+async def issue_api_key(request: Request) -> Response:
+    """Issue an API key for an auditor or an administrator. The token is shown this once."""
+    by = await _admin(request)
+    body = await read_json(request, schemas.NewApiKey)
+    return await _issue(request, Role(body.role), None, body, by)
+
+
+async def _issue(
+    request: Request, role: Role, provider: str | None, body: schemas.NewProviderApiKey, by: str
+) -> Response:
+    registrar = site_of(request).registrar
+    at = registrar.now()
+    expires_at = at + timedelta(days=body.lifetime_days)
+    issued = await registrar.write(access.issue, role, provider, label=body.label, expires_at=expires_at, by=by, at=at)
+    return _shown_once(issued)
+
+
+def _shown_once(issued: IssuedApiKey) -> Response:
+    return fresh(201, dump({**export_api_key(issued.api_key), "token": issued.token}))
+
+
+@router.get("/v1/api-keys", responses={200: {"model": schemas.ApiKeyPage}, **problems(keyed=True)})
+async def list_api_keys(request: Request, query: Annotated[ApiKeyQuery, Query()]) -> Response:
+    """List the API keys of a provider, or those of auditors and administrators; never their secrets."""
+    await authenticate(request, Role.ADMIN, Role.AUDITOR)
+    site = site_of(request)
+    found = await site.registrar.read(access.list_api_keys, query.provider, limit=query.limit, cursor=query.cursor)
+    return page(map(export_api_key, found.items), found.next, site.settings)
+
+
+@router.post(
+    "/v1/api-keys/{api_key_id}/rotate",
+    status_code=201,
+    responses={201: {"model": schemas.IssuedApiKeyDocument}, **problems(keyed=True, body=True)},
+    openapi_extra=body_of(schemas.Rotation),
+)
+async def rotate_api_key(request: Request, api_key_id: ApiKeyId) -> Response:
+    """Replace an API key by a new one; the old one ends after the overlap."""
+    by = await _admin(request)
+    body = await read_json(request, schemas.Rotation)
+    registrar = site_of(request).registrar
+    at = registrar.now()
+    issued = await registrar.write(
+        access.rotate,
+        api_key_id,
+        overlap=timedelta(seconds=body.overlap_seconds),
+        expires_at=at + timedelta(days=body.lifetime_days),
+        by=by,
+        at=at,
+    )
+    return _shown_once(issued)
+
+
+@router.delete(
+    "/v1/api-keys/{api_key_id}",
+    responses={200: {"model": schemas.ApiKeyDocument}, **problems(keyed=True)},
+)
+async def revoke_api_key(request: Request, api_key_id: ApiKeyId) -> Response:
+    """Revoke an API key, at once."""
+    by = await _admin(request)
+    registrar = site_of(request).registrar
+    api_key = await registrar.write(access.revoke_api_key, api_key_id, by=by, at=registrar.now())
+    return fresh(200, dump(export_api_key(api_key)))
+
+
+@router.get("/v1/audit", responses={200: {"model": schemas.AuditPage}, **problems(keyed=True)})
+async def list_audit(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
+    """List the audit trail. Each entry's hash covers the one before, so that none can be taken out."""
+    await authenticate(request, Role.ADMIN, Role.AUDITOR)
+    site = site_of(request)
+    found = await site.registrar.read(audit.page, limit=query.limit, cursor=query.cursor)
+    return page(map(export_audit, found.items), found.next, site.settings)

@@ -1,0 +1,183 @@
+"""The edge: what stands between a connection and the routes, as plain ASGI.
+
+It names each request, answers the two calls that carry the load without a framework in between, makes a problem of
+every error, counts, and logs. Nothing that is answered depends on Host or X-Forwarded-*, which are never read; there is
+no CORS, because no page of another origin is a client.
+"""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_address
+from itertools import count
+from time import monotonic, perf_counter
+from typing import Final, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from attestd.api.access import rate_refusal
+from attestd.api.exchange import EXCHANGE, Exchange, Site
+from attestd.api.intake import Disconnected
+from attestd.api.keys import KeyAnswers
+from attestd.api.logs import FIELDS
+from attestd.api.problem import Answer, internal_failure, refusal
+from attestd.codec import Json
+from attestd.errors import AttestdError, Reason, RequestRefused
+from attestd.metrics import LimitScope
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+_log: Final = logging.getLogger(__name__)
+
+KEY_PREFIX: Final = "/v1/keys/"
+_KEY_ROUTE: Final = "/v1/keys/{key_id}"
+_UNMATCHED: Final = "unmatched"
+# Probes come from few addresses, and must not be told to wait.
+_UNLIMITED: Final = frozenset({"/healthz", "/healthz/live", "/healthz/ready", "/metrics"})
+_REFUSED: Final = 400
+_DISCONNECTED: Final = 499  # as nginx counts it; never sent
+_INTERNAL: Final = 500
+
+
+class Edge:
+    """One listener: the ASGI application that uvicorn runs."""
+
+    def __init__(
+        self,
+        site: Site,
+        app: ASGIApp,
+        *,
+        direct: Mapping[tuple[str, str], Endpoint] | None = None,
+        answers: KeyAnswers | None = None,
+    ) -> None:
+        """Take the application behind the edge, and what may be answered without it.
+
+        `direct` maps method and path to the very function that the application documents as that route; `answers` is
+        where its route for one key keeps what it has read.
+        """
+        self.metrics = site.metrics
+        self._site = site
+        self._app = app
+        self._direct = direct or {}
+        self._answers = answers
+        self._prefix = secrets.token_hex(6)
+        self._numbers = count(1)
+        self._key_requests = site.metrics.requests.labels(_KEY_ROUTE, "2xx")
+        self._key_seconds = site.metrics.request_seconds.labels(_KEY_ROUTE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        started = perf_counter()
+        request_id = f"{self._prefix}-{next(self._numbers):x}"
+        if self._answers is not None and scope["path"].startswith(KEY_PREFIX):
+            answer = self._kept_answer(scope, self._answers)
+            if answer is not None:
+                answer.raw_headers.append((b"x-request-id", request_id.encode()))
+                await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
+                await send({"type": "http.response.body", "body": answer.body})
+                self._key_requests.inc()
+                self._key_seconds.observe(perf_counter() - started)
+                return
+        await self._serve(scope, receive, _Outgoing(send, request_id), started)
+
+    def _kept_answer(self, scope: Scope, answers: KeyAnswers) -> Answer | None:
+        if scope["method"] != "GET" or scope["query_string"]:
+            return None
+        at = self._site.clock()
+        kept = answers.find(scope["path"], at)
+        if kept is None:
+            return None
+        return kept.answer(at, next((value for name, value in scope["headers"] if name == b"if-none-match"), None))
+
+    async def _serve(self, scope: Scope, receive: Receive, outgoing: "_Outgoing", started: float) -> None:
+        exchange = scope[EXCHANGE] = Exchange(self._site, outgoing.request_id)
+        endpoint = None if scope["query_string"] else self._direct.get((scope["method"], scope["path"]))
+        try:
+            self._admit(scope)
+            if endpoint is None:
+                await self._app(scope, receive, outgoing)
+            else:
+                response = await endpoint(Request(scope, receive))
+                await response(scope, receive, outgoing)
+        except AttestdError as error:
+            await refuse(exchange, error)(scope, receive, outgoing)
+        except Disconnected:
+            outgoing.status = _DISCONNECTED
+        except Exception:  # noqa: BLE001 - whatever it is, the peer gets a problem and the log the rest
+            _log.exception("request failed", extra={FIELDS: {"request": outgoing.request_id}})
+            exchange.reason = Reason.INTERNAL
+            if outgoing.status == 0:
+                await internal_failure()(scope, receive, outgoing)
+        route = scope["path"] if endpoint is not None else _template(scope)
+        seconds = perf_counter() - started
+        self._site.metrics.answered(route, outgoing.status, seconds)
+        _report(scope, exchange, route, outgoing.status, seconds)
+
+    def _admit(self, scope: Scope) -> None:
+        """Refuse a path that is written in another way than ours, and too many requests from one address."""
+        # Only a colon is ever escaped by clients of ours; any other escape hides something (attacks.md, A02, A11).
+        if b"%" in scope["raw_path"].replace(b"%3A", b"").replace(b"%3a", b""):
+            raise RequestRefused(Reason.REQUEST_PATH, found="an escaped path", wanted="a path of the API reference")
+        if scope["path"] not in _UNLIMITED and self._site.per_address.wait(_address(scope), monotonic()):
+            raise rate_refusal(self._site, LimitScope.ADDRESS)
+
+
+class _Outgoing:
+    """Where an answer goes: names the request in it, and remembers the status."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self.request_id = request_id
+        self.status = 0
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [
+                *message["headers"],
+                (b"x-content-type-options", b"nosniff"),
+                (b"x-request-id", self.request_id.encode()),
+            ]
+        await self._send(message)
+
+
+def refuse(exchange: Exchange, error: AttestdError) -> Answer:
+    """Return the answer to an error, and remember the reason for the log."""
+    exchange.reason = error.reason
+    return refusal(error)
+
+
+def _template(scope: Scope) -> str:
+    route = scope.get("route")
+    return _UNMATCHED if route is None else str(route.path)
+
+
+def _address(scope: Scope) -> str:
+    """Return whom to count: one IPv4 address, or the network of an IPv6 address, which one customer has whole."""
+    host = str(scope["client"][0]) if scope["client"] else ""
+    if ":" not in host:
+        return host
+    return str(int(ip_address(host.partition("%")[0])) >> 64)
+
+
+def _report(scope: Scope, exchange: Exchange, route: str, status: int, seconds: float) -> None:
+    """Log a request. Reads that go well are counted only: who asks for which key is nobody's business."""
+    level = logging.DEBUG if scope["method"] == "GET" and status < _REFUSED else logging.INFO
+    if not _log.isEnabledFor(level):
+        return
+    caller = exchange.caller
+    fields: dict[str, Json] = {
+        "request": exchange.request_id,
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "milliseconds": round(seconds * 1000),
+        "address": scope["client"][0] if scope["client"] else None,
+        "api_key": None if caller is None else caller.api_key_id,
+        "provider": None if caller is None else caller.provider,
+        "reason": None if exchange.reason is None else exchange.reason.value,
+        "evidence": exchange.evidence,
+    }
+    _log.log(level, "request", extra={FIELDS: fields})

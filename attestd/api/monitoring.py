@@ -1,0 +1,93 @@
+"""What monitoring and newcomers ask for: metrics, health, discovery."""
+
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from attestd import __version__
+from attestd.api import schemas
+from attestd.api.describe import problems
+from attestd.api.exchange import Site, site_of
+from attestd.api.lists import export_policy
+from attestd.api.problem import JSON_HEADER, Answer, fresh
+from attestd.codec import Json
+from attestd.errors import Reason, Unavailable
+from attestd.evidence import Scheme
+from attestd.metrics import CONTENT_TYPE
+from attestd.registrar.documents import dump
+from attestd.registry import access, catalogue
+
+_MAX_POLICIES: Final = 1000
+
+router = APIRouter()
+
+
+@router.get(
+    "/metrics", responses={200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+)
+async def metrics(request: Request) -> Response:
+    """Return all metrics in Prometheus' text format."""
+    body = site_of(request).metrics.exposition()
+    return Answer(200, body, [(b"content-type", CONTENT_TYPE.encode()), (b"cache-control", b"no-store")])
+
+
+@router.get("/healthz/live", responses={200: {"model": schemas.Health}})
+async def live(request: Request) -> Response:  # noqa: ARG001 - every route takes it
+    """Tell that the process answers."""
+    return fresh(200, dump({"status": "up"}))
+
+
+@router.get("/healthz", responses={200: {"model": schemas.Health}, **problems()})
+@router.get("/healthz/ready", responses={200: {"model": schemas.Health}, **problems()})
+async def ready(request: Request) -> Response:
+    """Tell whether the clock is right, the database answers, and collateral that was there has not all expired."""
+    registrar = site_of(request).registrar
+    at = registrar.now()
+    await registrar.read(access.count_admins, at)
+    if not registrar.collateral.in_force(at):
+        raise Unavailable(
+            Reason.TDX_ENDORSEMENTS_MISSING, found="collateral that has all expired", wanted="some that is in force"
+        )
+    return fresh(200, dump({"status": "ready"}))
+
+
+@router.get("/.well-known/attestd", responses={200: {"model": schemas.Discovery}, **problems()})
+async def discovery(request: Request) -> Response:
+    """Tell what this service is, whom it trusts and under which policies."""
+    site = site_of(request)
+    policies = await site.registrar.read(catalogue.list_policies, limit=_MAX_POLICIES)
+    document: Json = {
+        "name": "attestd",
+        "version": __version__,
+        "registry_id": site.settings.registry_id,
+        "simulated": site.settings.simulated,
+        "tees": ["tdx", "sgx"],
+        "bindings": [scheme.value for scheme in Scheme],
+        "trust_anchors": _trust_anchors(site),
+        "policies": [
+            {name: value for name, value in export_policy(policy).items() if name in ("name", "version", "digest")}
+            for policy in policies.items
+        ],
+        "default_policy": site.settings.default_policy,
+        "challenge_lifetime_seconds": site.settings.challenge_lifetime,
+        "endpoints": {
+            "challenges": "/v1/challenges",
+            "evidence": "/v1/evidence",
+            "appraisals": "/v1/appraisals",
+            "keys": "/v1/keys",
+            "results": "/v1/results",
+            "models": "/v1/models",
+            "images": "/v1/images",
+            "policies": "/v1/policies",
+            "metrics": "/metrics",
+            "openapi": "/openapi.json",
+        },
+    }
+    return Answer(200, dump(document), [JSON_HEADER, (b"cache-control", b"no-cache")])
+
+
+def _trust_anchors(site: Site) -> list[Json]:
+    vendor = "simulated" if site.settings.simulated else "intel"
+    return [{"vendor": vendor, "sha256": root.fingerprint.hex()} for root in site.settings.trust_anchors.roots]

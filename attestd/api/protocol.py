@@ -1,0 +1,234 @@
+"""HTTP/1.1 connections with deadlines and bounds: uvicorn's protocol, closed where it leaves things open.
+
+uvicorn bounds neither the time that a request may take to arrive, nor the size and number of its headers, nor how long
+a peer may leave an answer unread (attacks.md, A05, A11). Here a request has `DEADLINE` seconds from its first byte to
+its last, an answer as long to be taken, and a body that nobody wants is read on, and dropped, for `LINGER` seconds, so
+that its sender gets to see why.
+"""
+
+import asyncio
+from typing import Any, Final, NoReturn, TypeAlias
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from attestd.api.problem import refusal
+from attestd.errors import AttestdError, Malformed, Reason, RequestRefused
+from attestd.metrics import CutCause, Metrics
+
+DEADLINE: Final = 10.0
+LINGER: Final = 2.0
+# A bearer key, a path and what libraries add: real requests have less than 2 KiB and 20 headers.
+MAX_HEAD_SIZE: Final = 16 * 1024
+MAX_HEADERS: Final = 64
+# Each costs a few KiB; a thousand slow ones leave room for everybody else.
+MAX_CONNECTIONS: Final = 4096
+
+_Fault: TypeAlias = tuple[AttestdError, CutCause]
+
+
+class _Stop(Exception):
+    """What the parser wraps into an error of its own; uvicorn then calls `send_400_response`."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection; `bounded` makes the class that uvicorn instantiates."""
+
+    metrics: Metrics
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Take what uvicorn gives to its own protocol."""
+        super().__init__(config, server_state, app_state, _loop)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._fault: _Fault = _NOT_HTTP
+        self._refused = False
+        self._in_head = False  # of a request that has begun
+        self._began = False  # in the data that is being parsed
+        self._framing = 0  # bytes of the request that are not body: head, chunk sizes, trailers
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock: a connection without a request is a slow one."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._cut(CutCause.TOO_MANY)
+        else:
+            self._arm(DEADLINE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clocks."""
+        self._disarm()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, and bound what it keeps in silence: unfinished headers, chunk sizes and trailers.
+
+        What comes in one read with the start of a request is not counted here; the transport bounds a read.
+        """
+        if self._refused:
+            return
+        self._began = False
+        super().data_received(data)
+        if self._deadline is not None and not self._began:
+            self._framing += len(data)
+            if self._framing > MAX_HEAD_SIZE:
+                self._fault = _TOO_LARGE
+                self._refuse()
+
+    def pause_writing(self) -> None:
+        """Start the clock for a peer that does not take its answer."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(DEADLINE, self._cut, CutCause.SLOW_READER)
+
+    def resume_writing(self) -> None:
+        """Stop it."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        super().resume_writing()
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        """Give each request on the connection the same time."""
+        super().on_message_begin()
+        self._began = self._in_head = True
+        self._framing = 0
+        if self._deadline is None:
+            self._arm(DEADLINE)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count headers. Trailers would reach the list that the application already reads from: refused."""
+        if not self._in_head or len(self.headers) == MAX_HEADERS:
+            self._fail(_TOO_LARGE)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Judge the head, then let uvicorn start the application."""
+        if self.parser.get_http_version() not in ("1.0", "1.1"):
+            self._fail(_NOT_HTTP)
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_SIZE:
+            self._fail(_TOO_LARGE)
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take body off the count of framing: once for itself, once for the chunk sizes that it may cost."""
+        self._framing -= 2 * len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Stop the clock: from here on the time is the service's own."""
+        self._disarm()
+        super().on_message_complete()
+
+    # What uvicorn calls
+
+    def on_response_complete(self) -> None:
+        """Give the sender of a body that nobody wanted a moment to see the answer."""
+        super().on_response_complete()
+        if self._deadline is not None:
+            self._arm(LINGER)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words; there are better ones
+        """Answer what is not HTTP, or too much of it."""
+        self._refuse()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection; one whose last answer still waits to be taken is not idle but stuck."""
+        if self.transport.get_write_buffer_size():
+            self._cut(CutCause.SLOW_READER)
+        else:
+            super().timeout_keep_alive_handler()
+
+    # The clock
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(seconds, self._expire)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        if self._answering() and self.flow.read_paused:
+            # It is the service that does not read on.
+            self._arm(DEADLINE)
+        elif self._answering() or self._in_head:
+            self._fault = _TOO_SLOW
+            self._refuse()
+        else:  # nothing ever came, or a body whose answer was given long ago
+            self._disarm()
+            self.transport.close()
+
+    # Ends
+
+    def _fail(self, fault: _Fault) -> NoReturn:
+        self._fault = fault
+        raise _Stop
+
+    def _answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _refuse(self) -> None:
+        """Answer in place of the application, and close when the peer had its moment to see it."""
+        error, cause = self._fault
+        self._refused = True
+        self._disarm()
+        self.metrics.connections_cut.labels(cause).inc()
+        if self._answering():
+            started = self.cycle.response_started
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if started:
+                self.transport.abort()
+                return
+        self.transport.write(_raw(error))
+        self.transport.write_eof()
+        self.loop.call_later(LINGER, self.transport.abort)
+
+    def _cut(self, cause: CutCause) -> None:
+        self.metrics.connections_cut.labels(cause).inc()
+        self.transport.abort()
+
+
+_NOT_HTTP: Final[_Fault] = (
+    Malformed(Reason.REQUEST_MALFORMED, found="bytes that are no HTTP/1.1", wanted="an HTTP/1.1 request"),
+    CutCause.NOT_HTTP,
+)
+_TOO_LARGE: Final[_Fault] = (
+    Malformed(
+        Reason.REQUEST_MALFORMED,
+        found="too much besides the body",
+        wanted=f"at most {MAX_HEADERS} headers and {MAX_HEAD_SIZE} bytes of them, and no trailers",
+    ),
+    CutCause.HEAD_SIZE,
+)
+_TOO_SLOW: Final[_Fault] = (
+    RequestRefused(Reason.REQUEST_TIMEOUT, found="a part of a request", wanted=f"all of it within {DEADLINE:.0f} s"),
+    CutCause.DEADLINE,
+)
+
+
+def _raw(error: AttestdError) -> bytes:
+    answer = refusal(error, headers=[(b"connection", b"close")])
+    head = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+    return STATUS_LINE[answer.status_code] + head + b"\r\n" + bytes(answer.body)
+
+
+def bounded(metrics: Metrics) -> type[BoundedProtocol]:
+    """Return the protocol class that counts into `metrics`."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"metrics": metrics})

@@ -1,0 +1,471 @@
+"""The shapes of bodies, as the OpenAPI document shows them.
+
+Requests are parsed by the models here; evidence by `attestd.evidence`, which is stricter than a schema can say. Answers
+are written elsewhere and only described here; the tests hold them to it.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel, StringConstraints
+
+from attestd.registry.values import KeyState, RevocationKind, Role
+from attestd.result import Tier
+
+# One canonical text per value: the last digit of base64 has no bits to spare.
+_B64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$"
+_B64URL_32 = r"^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$"
+_TOKEN = r"^attestd_[0-9a-f]{16}_[A-Za-z0-9_-]{43}$"  # noqa: S105 - a pattern
+
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Base64 = Annotated[str, StringConstraints(pattern=_B64, min_length=4)]
+Challenge32 = Annotated[str, StringConstraints(pattern=_B64URL_32)]
+# One line of text for people: no control characters.
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", min_length=1, max_length=200)]
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+Token = Annotated[str, StringConstraints(pattern=_TOKEN)]
+Days = Annotated[int, Field(ge=1, le=1825)]
+Time = AwareDatetime
+
+
+class Body(BaseModel):
+    """A request: unknown members and other types are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Document(BaseModel):
+    """An answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+# Requests
+
+
+class EnclaveKey(Body):
+    """The key that the attester wants to be trusted."""
+
+    spki: Base64
+    proof: Base64 | None = None
+
+
+class CocoonKey(EnclaveKey):
+    """The same, with the part of Cocoon that the image plays."""
+
+    role: Literal["worker", "proxy"]
+
+
+class QuoteCpu(Body):
+    """A quote as the driver returned it."""
+
+    tee: Literal["tdx", "sgx"]
+    quote: Base64
+    event_log: Base64 | None = None
+
+
+class RaTlsCpu(Body):
+    """A Cocoon RA-TLS certificate, DER."""
+
+    tee: Literal["tdx"]
+    ra_tls_certificate: Base64
+    event_log: Base64 | None = None
+
+
+class _Evidence(Body):
+    challenge: Challenge32
+    key: EnclaveKey
+    models: Annotated[list[Digest], Field(max_length=64)] = []
+    policy: Slug | None = None
+    gpus: Annotated[list[Any], Field(max_length=0)] = []
+
+
+class QuoteEvidence(_Evidence):
+    """A quote with a key that its report data commits to."""
+
+    binding: Literal["attestd/v1", "spki-sha256", "nonce-and-key"]
+    cpu: QuoteCpu
+
+
+class CocoonEvidence(_Evidence):
+    """A Cocoon RA-TLS certificate with its key."""
+
+    binding: Literal["cocoon"]
+    key: CocoonKey
+    cpu: RaTlsCpu
+
+
+class EvidenceBody(RootModel[QuoteEvidence | CocoonEvidence]):
+    """Evidence, as JSON; in CBOR the same map with byte strings in place of base64."""
+
+
+class SuppliedEndorsements(Body):
+    """Intel's collateral, each document in base64, all seven together."""
+
+    tcb_info: Base64
+    tcb_info_issuer_chain: Base64
+    qe_identity: Base64
+    qe_identity_issuer_chain: Base64
+    root_ca_crl: Base64
+    pck_crl: Base64
+    pck_crl_issuer_chain: Base64
+
+
+class AppraisalBody(Body):
+    """Evidence, or its `cpu` alone, to be judged without being registered."""
+
+    cpu: QuoteCpu | RaTlsCpu
+    challenge: Challenge32 | None = None
+    binding: Literal["attestd/v1", "spki-sha256", "nonce-and-key", "cocoon"] | None = None
+    key: EnclaveKey | CocoonKey | None = None
+    models: Annotated[list[Digest], Field(max_length=64)] = []
+    gpus: Annotated[list[Any], Field(max_length=0)] = []
+    policy: Slug | None = None
+    policy_toml: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
+    at: Time | None = None
+    endorsements: SuppliedEndorsements | None = None
+
+
+class NewModel(Body):
+    """Approval of a model."""
+
+    name: Line
+    expected_version: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+
+
+class NewImage(Body):
+    """Approval of a measured image, in Cocoon's form of the digest."""
+
+    name: Line
+    roles: Annotated[list[Literal["worker", "proxy"]], Field(min_length=1, max_length=2)]
+    expected_version: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+
+
+class NewProvider(Body):
+    """Registration of a provider."""
+
+    id: Slug
+    name: Line
+
+
+class NewProviderApiKey(Body):
+    """An API key for one provider."""
+
+    label: Line
+    lifetime_days: Days = 365
+
+
+class NewApiKey(NewProviderApiKey):
+    """An API key for an auditor or an administrator."""
+
+    role: Literal["auditor", "admin"]
+
+
+class Rotation(Body):
+    """Replacement of an API key; the old one goes on for `overlap_seconds`."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=30 * 86400)] = 0
+    lifetime_days: Days = 365
+
+
+class KeyRevocation(Body):
+    """Revocation of one key, or of every key of one machine (the platform id that its results show)."""
+
+    kind: Literal["key", "platform"]
+    value: Hex32
+    reason: Line
+
+
+class DigestRevocation(Body):
+    """Revocation of every key that rests on an image or a model."""
+
+    kind: Literal["image", "model"]
+    value: Digest
+    reason: Line
+
+
+class NamedRevocation(Body):
+    """Revocation of every key of a provider, or of a product line (Intel: FMSPC in hex)."""
+
+    kind: Literal["provider", "product_line"]
+    value: Slug
+    reason: Line
+
+
+class NewRevocation(
+    RootModel[Annotated[KeyRevocation | DigestRevocation | NamedRevocation, Field(discriminator="kind")]]
+):
+    """Revocation of whatever keys rest on; it takes effect at once."""
+
+
+# Answers
+
+
+class Problem(Document):
+    """RFC 9457. `reason` is stable; the prose is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    reason: str
+    stage: str
+    hint: str
+
+
+class IssuedChallenge(Document):
+    """What evidence must answer."""
+
+    challenge: Challenge32
+    registry_id: str
+    expires_at: Time
+    simulated: bool
+
+
+class PolicyReference(Document):
+    """Which policy it was."""
+
+    name: Slug
+    version: int
+    digest: Digest
+
+
+class Finding(Document):
+    """One check of the policy."""
+
+    check: str
+    outcome: Tier
+    got: Any
+    want: Any
+
+
+class Appraisal(Document):
+    """The verdict of the policy: the worst outcome of all findings."""
+
+    policy: Digest
+    tier: Tier
+    findings: list[Finding]
+
+
+class ResultDocument(Document):
+    """Everything that was verified and judged. It identifies the machine: for its provider and for auditors."""
+
+    id: str | None
+    dry_run: bool
+    registry_id: str
+    provider: str | None
+    challenge: Challenge32 | None
+    platform: Hex32
+    policy: PolicyReference
+    tee: Literal["tdx", "sgx"]
+    evidence_id: Digest
+    tcb: dict[str, Any]
+    claims: dict[str, Any]
+    flags: list[str]
+    endorsements: list[Digest]
+    at: Time
+    valid_until: Time
+    tier: Tier
+    simulated: bool
+    appraisal: Appraisal
+    key: dict[str, Any] | None
+    event_log: dict[str, Any] | None
+
+
+class NotAffirming(Problem):
+    """A refusal with the whole result."""
+
+    result: ResultDocument
+
+
+class KeyPolicy(Document):
+    """Under which policy a key was registered."""
+
+    name: Slug
+    digest: Digest
+
+
+class KeyDocument(Document):
+    """A key, and what it rests on. `active` is trusted until `valid_until`; every other state is not trusted."""
+
+    key_id: Hex32
+    state: KeyState
+    spki: Base64
+    tee: Literal["tdx", "sgx"]
+    binding: str
+    role: Literal["worker", "proxy"] | None
+    image: Digest
+    models: list[Digest]
+    provider: str
+    policy: KeyPolicy
+    result_id: str
+    result_digest: Digest
+    valid_from: Time
+    valid_until: Time
+    registered_at: Time
+    changed_at: Time
+    published: None
+    registry_id: str
+    simulated: bool
+
+
+class Page(Document):
+    """Some of a list; `next` is the cursor of what follows, null at the end."""
+
+    next: str | None
+    registry_id: str
+    simulated: bool
+
+
+class KeyPage(Page):
+    """Some keys."""
+
+    items: list[KeyDocument]
+
+
+class ModelDocument(Document):
+    """An approved model."""
+
+    digest: Digest
+    name: str
+    version: int
+    approved_by: str
+    approved_at: Time
+    revoked: bool
+
+
+class ModelPage(Page):
+    """Some models."""
+
+    items: list[ModelDocument]
+
+
+class ImageDocument(ModelDocument):
+    """An approved image, and which part of Cocoon it may play."""
+
+    roles: list[Literal["worker", "proxy"]]
+
+
+class ImagePage(Page):
+    """Some images."""
+
+    items: list[ImageDocument]
+
+
+class PolicyDocument(PolicyReference):
+    """A policy in force. Its text is under its name."""
+
+    approved_by: str
+    approved_at: Time
+
+
+class PolicyPage(Page):
+    """Some policies."""
+
+    items: list[PolicyDocument]
+
+
+class RevocationDocument(Document):
+    """What was revoked, and how many keys fell with it."""
+
+    kind: RevocationKind
+    value: str
+    reason: str
+    revoked_by: str
+    revoked_at: Time
+    keys: int
+
+
+class RevocationPage(Page):
+    """Some revocations."""
+
+    items: list[RevocationDocument]
+
+
+class ProviderDocument(Document):
+    """A provider."""
+
+    id: str
+    name: str
+    registered_by: str
+    registered_at: Time
+    revoked: bool
+
+
+class ProviderPage(Page):
+    """Some providers."""
+
+    items: list[ProviderDocument]
+
+
+class ApiKeyDocument(Document):
+    """An API key, without its secret."""
+
+    id: str
+    role: Role
+    provider: str | None
+    label: str
+    issued_by: str
+    issued_at: Time
+    expires_at: Time
+    revoked_at: Time | None
+
+
+class IssuedApiKeyDocument(ApiKeyDocument):
+    """A new API key. The token is shown this once."""
+
+    token: Token
+
+
+class ApiKeyPage(Page):
+    """Some API keys."""
+
+    items: list[ApiKeyDocument]
+
+
+class AuditDocument(Document):
+    """One act of an administrator, or of the service itself."""
+
+    seq: int
+    at: Time
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, Any]
+    previous: Hex32
+    hash: Hex32
+
+
+class AuditPage(Page):
+    """Some of the audit trail, oldest first."""
+
+    items: list[AuditDocument]
+
+
+class TrustAnchor(Document):
+    """A pinned root."""
+
+    vendor: Literal["intel", "simulated"]
+    sha256: Hex32
+
+
+class Discovery(Document):
+    """What this service is, and what it trusts."""
+
+    name: Literal["attestd"]
+    version: str
+    registry_id: str
+    simulated: bool
+    tees: list[str]
+    bindings: list[str]
+    trust_anchors: list[TrustAnchor]
+    policies: list[PolicyReference]
+    default_policy: str
+    challenge_lifetime_seconds: int
+    endpoints: dict[str, str]
+
+
+class Health(Document):
+    """Up, or ready."""
+
+    status: Literal["up", "ready"]

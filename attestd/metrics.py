@@ -1,0 +1,218 @@
+"""Every Prometheus collector, declared once.
+
+Names follow Prometheus (prefix, base unit, `_total`); label values come from closed sets, never from input: no id, no
+address, no measurement, no path. `tests/test_metrics.py` holds both.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from attestd.errors import Reason
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+# From a cached answer to a cold verification with a slow disk.
+_SECONDS: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+_BATCH: Final = (1, 2, 5, 10, 20, 50, 100, 200)
+
+# A time series of how long ago it was created, next to each one, tells nobody anything.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class TeeLabel(StrEnum):
+    """Which hardware, where it is known."""
+
+    TDX = "tdx"
+    SGX = "sgx"
+    UNKNOWN = "unknown"
+
+
+class Outcome(StrEnum):
+    """How an attempt to register evidence, or a dry run, ended."""
+
+    AFFIRMING = "affirming"
+    WARNING = "warning"
+    CONTRAINDICATED = "contraindicated"
+    REJECTED = "rejected"
+    MALFORMED = "malformed"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+
+
+class Stage(StrEnum):
+    """The parts of the journey that take time."""
+
+    DECODE = "decode"
+    VERIFY = "verify"
+    RECORD = "record"
+
+
+class ChallengeEvent(StrEnum):
+    """What happens to challenges; a replay is worth an alert."""
+
+    ISSUED = "issued"
+    CONSUMED = "consumed"
+    REPLAYED = "replayed"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+class LimitScope(StrEnum):
+    """Whose token bucket was empty."""
+
+    KEY = "key"
+    ADDRESS = "address"
+
+
+class CutCause(StrEnum):
+    """Why a connection was closed before its request was answered in the ordinary way."""
+
+    DEADLINE = "deadline"
+    HEAD_SIZE = "head_size"
+    NOT_HTTP = "not_http"
+    SLOW_READER = "slow_reader"
+    TOO_MANY = "too_many"
+
+
+class Metrics:
+    """The collectors of one service."""
+
+    def __init__(self, version: str, *, simulated: bool) -> None:
+        """Declare them in a registry of their own: nothing is shared with another service in this process."""
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        Info("attestd_build", "The release that runs", registry=registry).info({"version": version})
+        Gauge("attestd_simulated", "1 where simulated hardware is trusted", registry=registry).set(int(simulated))
+
+        self.verifications = Counter(
+            "attestd_verifications",
+            "Evidence that was judged, by hardware and how it ended",
+            ["tee", "outcome"],
+            registry=registry,
+        )
+        self.refusals = Counter(
+            "attestd_verification_refusals",
+            "Evidence that was refused, by hardware and reason",
+            ["tee", "reason"],
+            registry=registry,
+        )
+        self.verification_seconds = Histogram(
+            "attestd_verification_duration_seconds",
+            "Time that evidence takes, by stage",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.reappraisals = Counter(
+            "attestd_reappraisals",
+            "Stored evidence that was judged again, by how it ended",
+            ["outcome"],
+            registry=registry,
+        )
+        self.challenges = Counter(
+            "attestd_challenges", "Challenges, by what happened to them", ["event"], registry=registry
+        )
+        self.collateral_expiry = Gauge(
+            "attestd_collateral_expiry_timestamp_seconds",
+            "When the first vendor document in use expires (Unix time); 0 where there is none",
+            ["tee"],
+            registry=registry,
+        )
+        self.collateral_refused = Gauge(
+            "attestd_collateral_refused_files",
+            "Files in the endorsements folder that are refused now",
+            registry=registry,
+        )
+        self.evaluation_data_number = Gauge(
+            "attestd_tcb_evaluation_data_number",
+            "Intel's lowest tcbEvaluationDataNumber among the collateral in use; 0 where there is none",
+            ["tee"],
+            registry=registry,
+        )
+        self.entries = Gauge("attestd_registry_entries", "Keys, by state", ["state"], registry=registry)
+        self.next_expiry = Gauge(
+            "attestd_registry_next_expiry_timestamp_seconds",
+            "When the next trusted key expires (Unix time); 0 where there is none",
+            registry=registry,
+        )
+        self.damaged = Counter(
+            "attestd_registry_damaged_rows",
+            "Rows that were not what was recorded, each time one was met; should always be zero",
+            registry=registry,
+        )
+        self.batch_units = Histogram(
+            "attestd_database_batch_units",
+            "Units of work that one durable commit carried",
+            buckets=_BATCH,
+            registry=registry,
+        )
+        self.rate_limited = Counter(
+            "attestd_rate_limited", "Requests refused for their number, by whose limit", ["scope"], registry=registry
+        )
+        self.requests = Counter(
+            "attestd_http_requests",
+            "Requests, by route template and class of status",
+            ["route", "status"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "attestd_http_request_duration_seconds",
+            "Time from the head of a request to the end of its answer",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.connections_cut = Counter(
+            "attestd_http_connections_cut",
+            "Connections closed before an ordinary answer, by cause",
+            ["cause"],
+            registry=registry,
+        )
+        self._start_at_zero()
+
+    def _start_at_zero(self) -> None:
+        """Expose what may happen before it happens, so that a rate over the first occurrence is right."""
+        for tee in TeeLabel:
+            for outcome in Outcome:
+                self.verifications.labels(tee, outcome)
+        for event in ChallengeEvent:
+            self.challenges.labels(event)
+        for scope in LimitScope:
+            self.rate_limited.labels(scope)
+        for cause in CutCause:
+            self.connections_cut.labels(cause)
+        for stage in Stage:
+            self.verification_seconds.labels(stage)
+
+    def judged(self, tee: TeeLabel, outcome: Outcome, reason: Reason | None) -> None:
+        """Count one piece of evidence, and the reason where it was not affirmed."""
+        self.verifications.labels(tee, outcome).inc()
+        if reason is not None:
+            self.refusals.labels(tee, reason.value).inc()
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count one request; `route` is a template of the API reference, or `unmatched`."""
+        self.requests.labels(route, f"{status // 100}xx").inc()
+        self.request_seconds.labels(route).observe(seconds)
+
+    def count_entries(self, states: Iterable[tuple[str, int]], next_expiry: float) -> None:
+        """Set how many keys are in which state, and when the next trusted one expires (Unix time, 0 for never)."""
+        for state, number in states:
+            self.entries.labels(state).set(number)
+        self.next_expiry.set(next_expiry)
+
+    def exposition(self) -> bytes:
+        """Return everything in the text format 0.0.4."""
+        return generate_latest(self.registry)

@@ -1,0 +1,99 @@
+"""Which collateral may be used: what the source holds, unless something newer was seen before.
+
+A vendor's signature does not say that a document is the newest. So the registry remembers, over restarts and for all
+processes, how new the newest was, and older collateral is refused (attacks.md, C19, C34, C40).
+"""
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from attestd.endorsements import Endorsements, HighWater, high_water
+from attestd.errors import AttestdError, EndorsementRejected, Reason
+from attestd.metrics import Metrics, TeeLabel
+from attestd.registry import Registry
+from attestd.registry import high_water as marks
+from attestd.registry.values import Mark
+from attestd.tdx.collateral import Collateral
+from attestd.verifier import Requirement
+
+_log: Final = logging.getLogger(__name__)
+
+# A mark is one number: that of the document first, then its date. Dates fit into 40 bits until the year 36812.
+_DATE_BITS: Final = 40
+_MAX_NUMBER: Final = 2 ** (160 - _DATE_BITS) - 1
+
+
+class CollateralStore:
+    """The collateral of a running service: a source of it, held against the registry's marks."""
+
+    def __init__(self, source: Endorsements, registry: Registry, metrics: Metrics) -> None:
+        """Admit nothing before the first refresh."""
+        self._source = source
+        self._registry = registry
+        self._metrics = metrics
+        self._admitted: frozenset[tuple[bytes, ...]] = frozenset()
+        self._reported: frozenset[str] = frozenset()
+
+    def collateral(self, requirement: Requirement, at: datetime) -> Collateral:
+        """Return what is needed, from memory.
+
+        Raises `Unavailable` (`tdx.endorsements_missing`), or `EndorsementRejected` (`tdx.collateral_rollback`) where
+        newer collateral was seen before.
+        """
+        collateral = self._source.collateral(requirement, at)
+        if collateral.digests not in self._admitted:
+            raise EndorsementRejected(
+                Reason.TDX_ROLLBACK, found="collateral that is older than some that was seen", wanted="the newest"
+            )
+        return collateral
+
+    def admitted(self) -> frozenset[tuple[bytes, ...]]:
+        """Return what is in use, as the digests of its documents: differs whenever verdicts may."""
+        return self._admitted
+
+    def in_force(self, at: datetime) -> bool:
+        """Tell whether there is anything to verify with; nothing at all is not worse than that."""
+        held = self._source.held()
+        return not held or any(collateral.validity.not_after >= at for collateral in held)
+
+    def refresh(self, at: datetime) -> None:
+        """Look for newer documents, and admit what is no older than what was seen. Blocks; never raises."""
+        problems = [str(problem) for problem in self._source.refresh(at)]
+        self._metrics.collateral_refused.set(len(problems))
+        self._report(problems)
+        held = self._source.held()
+        self._admitted = frozenset(collateral.digests for collateral in held if self._admit(collateral, at))
+        self._measure(held)
+
+    def _admit(self, collateral: Collateral, at: datetime) -> bool:
+        try:
+            self._registry.write(marks.observe, [_mark(mark) for mark in high_water(collateral)], at).result()
+        except EndorsementRejected as error:
+            self._report([f"{collateral.tee} {collateral.fmspc.hex()}: {error}"])
+            return False
+        except AttestdError as error:
+            # The database is away: what was admitted before stays, and nothing new is.
+            _log.warning("collateral cannot be compared with what was seen: %s", error)
+            return collateral.digests in self._admitted
+        return True
+
+    def _report(self, problems: Iterable[str]) -> None:
+        """Say what is wrong once, not at every refresh."""
+        for problem in frozenset(problems) - self._reported:
+            _log.warning("collateral is refused: %s", problem)
+        self._reported |= frozenset(problems)
+
+    def _measure(self, held: tuple[Collateral, ...]) -> None:
+        for tee in (TeeLabel.TDX, TeeLabel.SGX):
+            of_tee = [collateral for collateral in held if collateral.tee == tee]
+            expiry = min((one.validity.not_after.timestamp() for one in of_tee), default=0)
+            number = min((one.tcb_evaluation_data_number for one in of_tee), default=0)
+            self._metrics.collateral_expiry.labels(tee).set(expiry)
+            self._metrics.evaluation_data_number.labels(tee).set(number)
+
+
+def _mark(mark: HighWater) -> Mark:
+    number = min(mark.number, _MAX_NUMBER)
+    return Mark(mark.kind, mark.name, (number << _DATE_BITS) + int(mark.issued.timestamp()))

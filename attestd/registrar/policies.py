@@ -1,0 +1,83 @@
+"""Policies in force: the registry keeps their text, the folder of the settings brings new versions at start."""
+
+import logging
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from attestd.errors import ConfigurationRefused, Reason, RequestRefused
+from attestd.policy import AppraisalPolicy
+from attestd.registrar.authentic import Recent
+from attestd.registry import Registry, catalogue
+from attestd.registry.database import Transaction
+from attestd.registry.values import Policy
+
+_log: Final = logging.getLogger(__name__)
+
+# Policies in force at the same time, and those that they replaced a moment ago.
+_COMPILED: Final = 64
+_MAX_POLICIES: Final = 1000
+
+_ACTOR: Final = "settings"
+
+
+class Policies:
+    """Policies by their text, compiled once."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._compiled: Recent[bytes, AppraisalPolicy] = Recent(_COMPILED)
+
+    def compiled(self, policy: Policy) -> AppraisalPolicy:
+        """Return a recorded policy, ready to appraise with. Raises `ConfigurationRefused` (`policy.malformed`)."""
+        return self._compiled.get(policy.digest, lambda: AppraisalPolicy.load(policy.text))
+
+
+def in_force(transaction: Transaction, name: str) -> Policy:
+    """Return the version of a policy that is in force. Raises `RequestRefused` (`policy.unknown`)."""
+    policy = catalogue.find_policy(transaction, name)
+    if policy is None:
+        raise RequestRefused(Reason.POLICY_UNKNOWN, found="another name", wanted="the name of a policy in force")
+    return policy
+
+
+def import_folder(registry: Registry, folder: Path, default: str, at: datetime) -> None:
+    """Put the policies of the folder into force, and make sure that all that are in force can be used.
+
+    A file whose version is lower than the one in force is passed over: that one came by the API. Raises
+    `ConfigurationRefused` for anything that is not as the operator must believe it to be.
+    """
+    try:
+        files = sorted(folder.glob("*.toml"))
+        texts = {file: file.read_bytes() for file in files}
+    except OSError as error:
+        raise _refused(f"{folder}: {error.strerror}", "a folder that can be read") from None
+    if not texts:
+        raise _refused(f"{folder}: no policy", "at least one file *.toml")
+    for file, text in texts.items():
+        _import(registry, file, text, at)
+    recorded = registry.read(catalogue.list_policies, limit=_MAX_POLICIES).items
+    for policy in recorded:
+        AppraisalPolicy.load(policy.text)
+    if default not in {policy.name for policy in recorded}:
+        raise ConfigurationRefused(
+            Reason.SETTINGS, found="default_policy: no policy of that name", wanted="the name of a policy in force"
+        )
+
+
+def _import(registry: Registry, file: Path, text: bytes, at: datetime) -> None:
+    try:
+        policy = AppraisalPolicy.load(text)
+    except ConfigurationRefused as error:
+        raise _refused(f"{file}: {error.found}", error.wanted) from None
+    current = registry.read(catalogue.find_policy, policy.name)
+    if current is not None and current.version > policy.version:
+        _log.warning("%s is version %d, and version %d is in force", file, policy.version, current.version)
+        return
+    if current is not None and current.version == policy.version and current.digest != policy.digest:
+        raise _refused(f"{file}: version {policy.version} was another text", "a higher version for every change")
+    registry.write(catalogue.approve_policy, policy.name, policy.version, text, by=_ACTOR, at=at).result()
+
+
+def _refused(found: str, wanted: str) -> ConfigurationRefused:
+    return ConfigurationRefused(Reason.SETTINGS, found=f"policies: {found}", wanted=wanted)

@@ -1,0 +1,302 @@
+"""The registrar: takes evidence to a verdict and writes it down (house.md, The journey).
+
+    (2) freshness     the challenge is this service's and this caller's                   journey.consult
+    (3) one clock read
+    (4) requirements  the quote parses, and its platform is authenticated                 authentic
+    (5) endorsements  what the vendor says of that platform, authenticated earlier        collateral
+    (6) - (8)         verification, binding, appraisal: the core                          attestd.verifier
+    (9) record        one durable transaction, before anybody is told                     attestd.registry
+
+Registration, dry runs and re-appraisal (12) take the same way; they differ in where the policy, the collateral and the
+time come from, and in what becomes of the verdict.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from time import perf_counter
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from attestd.endorsements import Bundle, Endorsements
+from attestd.errors import (
+    AttestdError,
+    EndorsementRejected,
+    Malformed,
+    NotAuthentic,
+    Reason,
+    Unavailable,
+)
+from attestd.evidence import (
+    AppraisalRequest,
+    Evidence,
+    load_appraisal_request_cbor,
+    load_appraisal_request_json,
+    load_evidence_cbor,
+    load_evidence_json,
+)
+from attestd.metrics import ChallengeEvent, Metrics, Outcome, Stage, TeeLabel
+from attestd.policy import AppraisalPolicy
+from attestd.registrar import documents
+from attestd.registrar.authentic import Authenticator
+from attestd.registrar.collateral import CollateralStore
+from attestd.registrar.journey import approved_models, consult, load_evidence, platform_id, submission_id
+from attestd.registrar.policies import Policies, in_force
+from attestd.registry import Registry, challenges, results
+from attestd.registry.database import Transaction
+from attestd.registry.values import Challenge, NewKey, NewResult, Recorded
+from attestd.result import Tier
+from attestd.settings import BUILT, Settings
+from attestd.tdx.collateral import authenticate_collateral
+from attestd.tdx.quote import Quote
+from attestd.verifier import AttestationResult, appraise, parse_evidence, requirement
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log: Final = logging.getLogger(__name__)
+
+_CHALLENGE_EVENTS: Final = {
+    Reason.CHALLENGE_UNKNOWN: ChallengeEvent.UNKNOWN,
+    Reason.CHALLENGE_EXPIRED: ChallengeEvent.EXPIRED,
+    Reason.CHALLENGE_USED: ChallengeEvent.REPLAYED,
+}
+
+
+class Registrar:
+    """The one place where I/O meets the core."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        registry: Registry,
+        endorsements: Endorsements,
+        metrics: Metrics,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """Take everything that is outside of the core."""
+        self.registry = registry
+        self.registry_id = settings.registry_id
+        self.collateral = CollateralStore(endorsements, registry, metrics)
+        self.policies = Policies()
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._authenticator = Authenticator(settings.trust_anchors)
+
+    def now(self) -> datetime:
+        """Read the clock, once for each request. Raises `Unavailable` (`clock.before_build`)."""
+        at = self._clock()
+        if at < BUILT:
+            raise Unavailable(Reason.CLOCK, found=f"{at:%Y-%m-%d}", wanted=f"{BUILT:%Y-%m-%d} or later")
+        return at
+
+    async def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Read from the registry: at once from a file beside us, in a thread from a server."""
+        if self.registry.embedded:
+            return self.registry.read(function, *args, **kwargs)
+        return await asyncio.to_thread(self.registry.read, function, *args, **kwargs)
+
+    async def write(
+        self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Write to the registry; returns when it is durable."""
+        return await asyncio.wrap_future(self.registry.write(function, *args, **kwargs))
+
+    async def issue_challenge(self, provider: str) -> Challenge:
+        """Issue 32 random bytes to one provider, to be answered once and soon."""
+        at = self.now()
+        expires_at = at + timedelta(seconds=self._settings.challenge_lifetime)
+        value = secrets.token_bytes(32)
+        challenge = await self.write(challenges.issue, value, provider, expires_at=expires_at, at=at)
+        self._metrics.challenges.labels(ChallengeEvent.ISSUED).inc()
+        return challenge
+
+    async def submit(self, raw: bytes, provider: str, *, cbor: bool) -> Recorded:
+        """Take evidence to its verdict and record it; the same evidence again leads to the first result.
+
+        Raises every `AttestdError` but `ConfigurationRefused`; then nothing was recorded.
+        """
+        tee = TeeLabel.UNKNOWN
+        try:
+            started = perf_counter()
+            evidence = load_evidence_cbor(raw) if cbor else load_evidence_json(raw)
+            self._took(Stage.DECODE, started)
+            tee = TeeLabel(evidence.cpu.tee)
+            recorded = await self._submit(evidence, raw, provider)
+        except AttestdError as error:
+            self._refused(tee, error)
+            raise
+        if recorded.created:
+            self._metrics.challenges.labels(ChallengeEvent.CONSUMED).inc()
+        self._judged(tee, recorded.result.tier)
+        return recorded
+
+    async def _submit(self, evidence: Evidence, raw: bytes, provider: str) -> Recorded:
+        at = self.now()  # (3)
+        default = self._settings.default_policy
+        consulted = await self.read(consult, evidence, provider=provider, default_policy=default, at=at)  # (2)
+        policy = self.policies.compiled(consulted.policy)
+        started = perf_counter()
+        quote = parse_evidence(evidence.cpu)
+        result = self._appraise(quote, evidence, policy, consulted.approved_models, at)  # (4) - (8)
+        self._took(Stage.VERIFY, started)
+        new = self._new_result(result, evidence, submission_id(quote, evidence), raw, provider, policy)
+        started = perf_counter()
+        most = self._settings.live_keys_per_platform
+        recorded = await self.write(results.record, new, at, live_keys_per_platform=most)  # (9)
+        self._took(Stage.RECORD, started)
+        return recorded
+
+    def _appraise(
+        self, quote: Quote, evidence: Evidence, policy: AppraisalPolicy, models: frozenset[bytes], at: datetime
+    ) -> AttestationResult:
+        key = self._authenticator.attestation_key(quote, at)
+        return appraise(
+            quote,
+            evidence=evidence,
+            event_log=evidence.cpu.event_log,
+            attestation_key=key,
+            collateral=self.collateral.collateral(requirement(quote, key.pck), at),
+            policy=policy,
+            registry_id=self.registry_id,
+            approved_models=models,
+            at=at,
+        )
+
+    def _new_result(
+        self,
+        result: AttestationResult,
+        evidence: Evidence,
+        submission: bytes,
+        raw: bytes,
+        provider: str,
+        policy: AppraisalPolicy,
+    ) -> NewResult:
+        claims, bound = result.claims, result.bound
+        if bound is None:
+            raise ValueError("a result that binds no key")
+        result_id = secrets.token_urlsafe(16)
+        platform = platform_id(claims.pck)
+        document = documents.recorded_result(
+            result,
+            result_id=result_id,
+            registry_id=self.registry_id,
+            provider=provider,
+            challenge=evidence.challenge,
+            platform=platform,
+            policy=policy,
+        )
+        key = NewKey(
+            spki=bound.spki,
+            role=bound.role,
+            image=claims.image_digest,
+            models=bound.models,
+            platform=platform,
+            product_line=claims.pck.fmspc.hex(),
+            valid_from=result.at,
+            valid_until=result.not_after,
+        )
+        return NewResult(
+            id=result_id,
+            evidence_id=submission,
+            provider=provider,
+            challenge=evidence.challenge,
+            tee=claims.tee,
+            binding=bound.scheme.value,
+            key_id=bound.key_id,
+            tier=result.tier,
+            policy_name=policy.name,
+            policy_digest=policy.digest,
+            document=document,
+            evidence=raw,
+            key=key if result.tier is Tier.AFFIRMING else None,
+        )
+
+    def dry_run(self, raw: bytes, *, cbor: bool) -> bytes:
+        """Take evidence to its verdict and record nothing; return the result's document. Blocks: call it in a thread.
+
+        Time, policy and collateral may be the caller's own. Collateral that came along is refused as evidence is, with
+        `NotAuthentic`: it is not the service's world that is bad.
+        """
+        tee = TeeLabel.UNKNOWN
+        try:
+            request = load_appraisal_request_cbor(raw) if cbor else load_appraisal_request_json(raw)
+            tee = TeeLabel(request.cpu.tee)
+            try:
+                result, policy = self._dry_run(request)
+            except (EndorsementRejected, Unavailable) as error:
+                if not request.endorsements:
+                    raise
+                raise NotAuthentic(error.reason, found=error.found, wanted=error.wanted) from None
+        except AttestdError as error:
+            self._refused(tee, error)
+            raise
+        self._judged(tee, result.tier)
+        platform = platform_id(result.claims.pck)
+        return documents.dry_result(result, registry_id=self.registry_id, platform=platform, policy=policy)
+
+    def _dry_run(self, request: AppraisalRequest) -> tuple[AttestationResult, AppraisalPolicy]:
+        at = request.at or self.now()
+        if request.policy_toml is None:
+            name = request.policy or self._settings.default_policy
+            policy = self.policies.compiled(self.registry.read(in_force, name))
+        else:
+            policy = AppraisalPolicy.load(request.policy_toml.encode())
+        models = () if request.evidence is None else request.evidence.models
+        quote = parse_evidence(request.cpu)
+        key = self._authenticator.attestation_key(quote, at)
+        if request.endorsements:
+            supplied = Bundle("request", request.endorsements).raw()
+            collateral = authenticate_collateral(supplied, self._settings.trust_anchors, at)
+        else:
+            collateral = self.collateral.collateral(requirement(quote, key.pck), at)
+        result = appraise(
+            quote,
+            evidence=request.evidence,
+            event_log=request.cpu.event_log,
+            attestation_key=key,
+            collateral=collateral,
+            policy=policy,
+            registry_id=self.registry_id,
+            approved_models=self.registry.read(approved_models, models),
+            at=at,
+        )
+        return result, policy
+
+    def reappraise(self, raw: bytes, policy: AppraisalPolicy, models: frozenset[bytes]) -> AttestationResult:
+        """Judge stored evidence again, by what is known now. Raises as `submit` does."""
+        evidence = load_evidence(raw)
+        return self._appraise(parse_evidence(evidence.cpu), evidence, policy, models, self.now())
+
+    def report_damage(self, rows: int) -> None:
+        """Raise the alarm over rows that something else than attestd has changed; they were left out."""
+        if rows:
+            self._metrics.damaged.inc(rows)
+            _log.error("%d rows of the registry are not what was recorded", rows)
+
+    def _took(self, stage: Stage, started: float) -> None:
+        self._metrics.verification_seconds.labels(stage).observe(perf_counter() - started)
+
+    def _judged(self, tee: TeeLabel, tier: Tier) -> None:
+        reason = None if tier is Tier.AFFIRMING else Reason.NOT_AFFIRMING
+        self._metrics.judged(tee, Outcome(tier.value), reason)
+
+    def _refused(self, tee: TeeLabel, error: AttestdError) -> None:
+        if error.reason in _CHALLENGE_EVENTS:
+            self._metrics.challenges.labels(_CHALLENGE_EVENTS[error.reason]).inc()
+        self._metrics.judged(tee, _outcome(error), error.reason)
+
+
+def _outcome(error: AttestdError) -> Outcome:
+    match error:
+        case Malformed():
+            return Outcome.MALFORMED
+        case EndorsementRejected() | Unavailable():
+            return Outcome.UNAVAILABLE
+        case NotAuthentic():
+            return Outcome.REJECTED
+        case _:
+            return Outcome.REFUSED

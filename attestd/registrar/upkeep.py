@@ -1,0 +1,149 @@
+"""Upkeep, which needs no request: new collateral, re-appraisal of what is trusted, gauges, old challenges.
+
+Nothing here makes a key trusted that was not, but for one that upkeep itself had suspended; and that a key expires or
+is revoked needs nothing of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
+
+from attestd.errors import AttestdError, EndorsementRejected, NotAuthentic, Reason, RequestRefused, Unavailable
+from attestd.metrics import Metrics, Outcome
+from attestd.registrar.journey import approved_models
+from attestd.registrar.policies import in_force
+from attestd.registrar.registrar import Registrar
+from attestd.registry import catalogue, challenges, keys, results, revocations
+from attestd.registry.values import Key, KeyFilters, KeyState, RevocationKind
+from attestd.result import Tier
+
+_log: Final = logging.getLogger(__name__)
+
+_ACTOR: Final = "attestd"
+_PAGE: Final = 100
+_MAX_POLICIES: Final = 1000
+# Long enough to tell a late answer from one that was never asked for.
+_CHALLENGES_KEPT: Final = timedelta(days=1)
+_CHALLENGES_AT_ONCE: Final = 500
+
+# The vendor has withdrawn its word: no later collateral will bring it back.
+_FINAL: Final = frozenset({Reason.TDX_PCK_REVOKED, Reason.TDX_PCK_CA_REVOKED, Reason.TDX_TCB_REVOKED})
+
+# What verdicts rest on: collateral and policies, by digest.
+_Ground: TypeAlias = tuple[frozenset[tuple[bytes, ...]], frozenset[tuple[str, bytes]]]
+
+
+class Upkeep:
+    """The one background task of a service."""
+
+    def __init__(self, registrar: Registrar, metrics: Metrics, *, every: int) -> None:
+        """Run every so many seconds, and whenever `soon` is called."""
+        self._registrar = registrar
+        self._metrics = metrics
+        self._every = every
+        self._wanted = asyncio.Event()
+        self._ground: _Ground | None = None
+
+    def soon(self) -> None:
+        """Ask for a run at once: something that verdicts rest on has changed."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Run until cancelled. A failure is logged, and the next run tries again."""
+        while True:
+            try:
+                await self.once()
+            except AttestdError as error:
+                _log.warning("upkeep is put off: %s", error)
+            except Exception:  # noqa: BLE001 - it is logged, and must not end what has to go on
+                _log.exception("upkeep failed")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), self._every)
+            self._wanted.clear()
+
+    async def once(self) -> None:
+        """Do all of it once."""
+        registrar = self._registrar
+        at = registrar.now()
+        await asyncio.to_thread(registrar.collateral.refresh, at)
+        while (
+            await registrar.write(challenges.prune, at - _CHALLENGES_KEPT, _CHALLENGES_AT_ONCE) == _CHALLENGES_AT_ONCE
+        ):
+            pass
+        ground = await self._current_ground()
+        changed = ground != self._ground
+        # A key that was suspended may have been renewed since on better ground of its own.
+        await self._reappraise_all((KeyState.ACTIVE, KeyState.SUSPENDED) if changed else (KeyState.SUSPENDED,))
+        self._ground = ground
+        await self._measure(at)
+
+    async def _current_ground(self) -> _Ground:
+        page = await self._registrar.read(catalogue.list_policies, limit=_MAX_POLICIES)
+        policies = frozenset((policy.name, policy.digest) for policy in page.items)
+        return self._registrar.collateral.admitted(), policies
+
+    async def _measure(self, at: datetime) -> None:
+        states = await self._registrar.read(keys.count, at)
+        expiry = await self._registrar.read(keys.next_expiry, at)
+        self._metrics.count_entries(
+            ((state.value, states.get(state, 0)) for state in KeyState), 0 if expiry is None else expiry.timestamp()
+        )
+
+    async def _reappraise_all(self, states: Iterable[KeyState]) -> None:
+        async for key in self._keys(states):
+            try:
+                await self._reappraise(key)
+            except (Unavailable, EndorsementRejected, RequestRefused) as error:
+                # The world is bad, not the data; or somebody else was faster. Expiry bounds what is left as it is.
+                self._metrics.reappraisals.labels(Outcome.UNAVAILABLE).inc()
+                _log.info("key %s is not appraised again: %s", key.id.hex(), error)
+
+    async def _keys(self, states: Iterable[KeyState]) -> AsyncIterator[Key]:
+        for state in states:
+            cursor = None
+            while True:
+                page = await self._registrar.read(
+                    keys.page, KeyFilters(state=state), self._registrar.now(), limit=_PAGE, cursor=cursor
+                )
+                for key in page.items:
+                    yield key
+                    await asyncio.sleep(0)  # requests come first
+                cursor = page.next
+                if cursor is None:
+                    break
+
+    async def _reappraise(self, key: Key) -> None:
+        registrar = self._registrar
+        raw = await registrar.read(results.evidence, key.result_id)
+        if raw is None:
+            raise Unavailable(Reason.REGISTRY_INTEGRITY, found="a key without evidence", wanted="its evidence")
+        policy = registrar.policies.compiled(await registrar.read(in_force, key.policy_name))
+        models = await registrar.read(approved_models, key.models)
+        try:
+            result = registrar.reappraise(raw, policy, models)
+        except (Unavailable, EndorsementRejected):
+            raise
+        except NotAuthentic as error:
+            self._metrics.reappraisals.labels(Outcome.REJECTED).inc()
+            await self._fell(key, f"{error.reason}: {error.found}", final=error.reason in _FINAL)
+            return
+        self._metrics.reappraisals.labels(Outcome(result.tier.value)).inc()
+        if result.tier is not Tier.AFFIRMING:
+            reason = f"{result.tier} under {policy.name} version {policy.version}"
+            await self._fell(key, reason, final=result.tier is Tier.CONTRAINDICATED)
+        elif key.state is KeyState.SUSPENDED:
+            await registrar.write(keys.resume, key.id, reason="affirming again", by=_ACTOR, at=registrar.now())
+
+    async def _fell(self, key: Key, reason: str, *, final: bool) -> None:
+        """Take trust from a key: for good, or until a later appraisal is affirming."""
+        _log.warning("key %s is no longer trusted: %s", key.id.hex(), reason)
+        at = self._registrar.now()
+        if final:
+            await self._registrar.write(
+                revocations.revoke, RevocationKind.KEY, key.id.hex(), reason=reason, by=_ACTOR, at=at
+            )
+        elif key.state is KeyState.ACTIVE:
+            await self._registrar.write(keys.suspend, key.id, reason=reason, by=_ACTOR, at=at)

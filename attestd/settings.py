@@ -1,0 +1,311 @@
+"""The configuration: one frozen `Settings`, read once from a TOML file and from ATTESTD_* in the environment.
+
+Every setting has one name: `listen` in the file is ATTESTD_LISTEN in the environment, which wins. Unknown names, wrong
+types and insecure combinations are refused with the name of the setting (`ConfigurationRefused`, `settings.refused`).
+No setting turns a check off; the one that widens an exposure says so in its name (`danger_…`).
+
+Also here, because everything below takes the time as an argument: the clock of the service, and the time of the build.
+"""
+
+import os
+import secrets
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import parse_qs, urlsplit
+
+from attestd.codec import load_pem
+from attestd.errors import ConfigurationRefused, Malformed, Reason
+from attestd.x509 import TrustAnchors
+
+# When this release was built. A clock that shows less is wrong, and every window of validity with it (attacks.md, C47).
+BUILT: Final = datetime(2026, 11, 23, tzinfo=UTC)
+
+# What a registry of simulated hardware is called. Its evidence can never be mistaken for another registry's, because
+# the registry's name is part of what report data commits to (binding.md).
+SIMULATED: Final = "simulated:"
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+_MAX_CONFIG_SIZE: Final = 64 * 1024
+_MAX_TEXT: Final = 1024
+_MAX_REGISTRY_ID: Final = 128
+_MAX_PORT: Final = 65535
+# What libpq calls a connection whose server is who it says, or one that is plainly open.
+_SSL_MODES: Final = ("verify-full", "verify-ca", "disable")
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def now() -> datetime:
+    """Read the clock."""
+    return datetime.now(UTC)
+
+
+def shipped(name: str) -> Path:
+    """Return where `certs` or `policies` lie: inside of an installed package, or on top of a checkout."""
+    package = Path(__file__).parent
+    inside = package / "_data" / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where to accept connections; port 0 is any free one."""
+
+    host: IPv4Address | IPv6Address
+    port: int
+
+    def overlaps(self, other: "Listener") -> bool:
+        """Tell whether one connection could reach both."""
+        same_host = self.host == other.host or self.host.is_unspecified or other.host.is_unspecified
+        return same_host and self.port == other.port != 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator decided. Times are in seconds."""
+
+    registry_id: str  # names the registry that keys are meant for (binding.md)
+    state_dir: Path  # 0700; holds what the embedded defaults need
+    database_url: str = field(repr=False)  # sqlite:///… or postgresql://…; may carry a password
+    listen: Listener  # everybody's
+    admin_listen: Listener  # for the operator alone
+    trust_anchors: TrustAnchors = field(repr=False)
+    endorsements: Path  # folder of vendor collateral
+    endorsements_refresh: int
+    policies: Path  # folder of TOML files, imported at start
+    default_policy: str
+    challenge_lifetime: int
+    live_keys_per_platform: int
+    requests_per_second_per_key: int
+    requests_per_second_per_address: int
+    log_level: str
+
+    @property
+    def simulated(self) -> bool:
+        """Whether other hardware than the vendors' own is trusted here; every answer says so."""
+        return not self.trust_anchors.are_intel
+
+    @classmethod
+    def load(cls, file: Path | None, environment: Mapping[str, str], at: datetime) -> Self:
+        """Read the file, if there is one, then the environment; `at` is the time now.
+
+        Creates the state directory, and the name of an embedded registry in it. Raises `ConfigurationRefused`.
+        """
+        if at < BUILT:
+            raise ConfigurationRefused(Reason.CLOCK, found=f"{at:%Y-%m-%d}", wanted=f"{BUILT:%Y-%m-%d} or later")
+        given = _Given({} if file is None else _read_file(file), environment)
+        state_dir = _own_directory("state_dir", given.path("state_dir", Path("attestd-data")))
+        database_url = given.text("database_url", f"sqlite:///{state_dir / 'attestd.db'}")
+        if file is not None and urlsplit(database_url).password and _mode(file) & _OTHERS:
+            raise _refused("database_url", "a password in a file that others can read", f"chmod 600 {file}")
+        _refuse_open_database(database_url)
+        anchors = load_anchors(given.path("trust_anchors", shipped("certs") / "intel"))
+        settings = cls(
+            registry_id=_registry_id(given, state_dir, anchors, database_url),
+            state_dir=state_dir,
+            database_url=database_url,
+            listen=given.listener("listen", "127.0.0.1:8080"),
+            admin_listen=given.listener("admin_listen", "127.0.0.1:8081"),
+            trust_anchors=anchors,
+            endorsements=_endorsements(given, state_dir),
+            endorsements_refresh=given.integer("endorsements_refresh", 30, 1, 3600),
+            policies=given.path("policies", shipped("policies")),
+            default_policy=given.text("default_policy", "strict-tdx"),
+            challenge_lifetime=given.integer("challenge_lifetime", 300, 10, 3600),
+            live_keys_per_platform=given.integer("live_keys_per_platform", 16, 1, 1024),
+            requests_per_second_per_key=given.integer("requests_per_second_per_key", 100, 1, 100_000),
+            requests_per_second_per_address=given.integer("requests_per_second_per_address", 500, 1, 1_000_000),
+            log_level=given.choice("log_level", "info", LOG_LEVELS),
+        )
+        danger = given.flag("danger_admin_listen_beyond_loopback")
+        given.finish()
+        _refuse_exposed(settings.listen, settings.admin_listen, danger=danger)
+        return settings
+
+
+def _refused(name: str, found: str, wanted: str) -> ConfigurationRefused:
+    return ConfigurationRefused(Reason.SETTINGS, found=f"{name}: {found}", wanted=wanted)
+
+
+class _Given:
+    """What the file and the environment name, each asked for once and by type."""
+
+    def __init__(self, members: dict[str, object], environment: Mapping[str, str]) -> None:
+        self._members = members
+        self._environment = {
+            name.removeprefix("ATTESTD_").lower(): text
+            for name, text in environment.items()
+            # Where tests find evidence; never a setting of the service.
+            if name.startswith("ATTESTD_") and name != "ATTESTD_EVIDENCE"
+        }
+        self._asked: set[str] = set()
+
+    def _take(self, name: str, default: object) -> object:
+        self._asked.add(name)
+        return self._environment.get(name, self._members.get(name, default))
+
+    def text(self, name: str, default: str) -> str:
+        value = self._take(name, default)
+        if isinstance(value, str) and 0 < len(value) <= _MAX_TEXT and value.isprintable():
+            return value
+        found = "nothing" if value == "" else f"{type(value).__name__}, or unprintable text"
+        raise _refused(name, found, f"1 to {_MAX_TEXT} characters")
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default)
+        if value in choices:
+            return value
+        raise _refused(name, "another value", ", ".join(choices))
+
+    def path(self, name: str, default: Path) -> Path:
+        return Path(self.text(name, str(default))).absolute()
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        value = self._take(name, default)
+        if name in self._environment and isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value[:20])
+        if type(value) is int and least <= value <= most:
+            return value
+        raise _refused(name, f"{type(value).__name__} or a number out of range", f"{least} to {most}")
+
+    def flag(self, name: str) -> bool:
+        value = self._take(name, default=False)
+        if name in self._environment:
+            value = {"true": True, "false": False}.get(self._environment[name])
+        if isinstance(value, bool):
+            return value
+        raise _refused(name, "another value", "true or false")
+
+    def listener(self, name: str, default: str) -> Listener:
+        host, _, digits = self.text(name, default).rpartition(":")
+        try:
+            address = ip_address(host.removeprefix("[").removesuffix("]"))
+            port = int(digits) if digits.isascii() and digits.isdigit() else -1
+        except ValueError:
+            raise _refused(name, "no IP address", "such as 127.0.0.1:8080 or [::1]:8080") from None
+        if not 0 <= port <= _MAX_PORT:
+            raise _refused(name, "no port after the last colon", f"0 to {_MAX_PORT}")
+        return Listener(address, port)
+
+    def finish(self) -> None:
+        """Refuse what nobody asked for: a misspelt setting is a check that the operator believes in."""
+        for source, names in (("the file", self._members), ("the environment", self._environment)):
+            if unknown := sorted(names.keys() - self._asked):
+                shown = unknown[0][:64].encode("ascii", "replace").decode()
+                raise _refused(shown, f"an unknown setting in {source}", ", ".join(sorted(self._asked)))
+
+
+def _read_file(file: Path) -> dict[str, object]:
+    try:
+        if not file.is_file() or file.stat().st_size > _MAX_CONFIG_SIZE:
+            raise _refused("config", f"{file} is no file, or too large", f"at most {_MAX_CONFIG_SIZE} bytes of TOML")
+        if _mode(file) & _OTHERS_WRITE:
+            raise _refused("config", f"{file} can be written by others", f"chmod go-w {file}")
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _refused("config", f"{file}: {error.strerror}", "a file that can be read") from None
+    except ValueError as error:  # tomllib's own, and text that is not UTF-8
+        raise _refused("config", f"{file}: {error}", "TOML") from None
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _own_directory(name: str, path: Path) -> Path:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.stat()
+    except OSError as error:
+        raise _refused(name, f"{path}: {error.strerror}", "a directory that can be made or used") from None
+    if status.st_uid != os.geteuid():
+        raise _refused(name, f"{path} belongs to another user", "a directory of the service's own")
+    if stat.S_IMODE(status.st_mode) & _OTHERS:
+        raise _refused(name, f"{path} has mode {stat.S_IMODE(status.st_mode):04o}", f"chmod 700 {path}")
+    return path
+
+
+def _refuse_open_database(url: str) -> None:
+    """Refuse other databases, and connections to whoever answers; the registry looks at the files of SQLite."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _refused("database_url", "no URL", "sqlite:///<path> or postgresql://…") from None
+    match parts.scheme:
+        case "postgresql":
+            _refuse_open_connection(parts.hostname, parse_qs(parts.query))
+        case "sqlite":
+            pass
+        case _:
+            raise _refused("database_url", "another kind of database", "sqlite:///<path> or postgresql://…")
+
+
+def _refuse_open_connection(host: str | None, options: Mapping[str, list[str]]) -> None:
+    """Refuse what trusts whoever answers, as libpq does by default: a connection off the machine says what it wants."""
+    named = options.get("host", [host or ""])[-1]
+    if named.startswith("/") or named in ("", "localhost", "127.0.0.1", "::1"):
+        return
+    if options.get("sslmode", [""])[-1] not in _SSL_MODES:
+        raise _refused("database_url", "no sslmode that names its server", "sslmode=" + ", ".join(_SSL_MODES))
+
+
+def load_anchors(path: Path) -> TrustAnchors:
+    """Load the roots in a file or folder, DER or PEM. Raises `ConfigurationRefused`."""
+    try:
+        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+        return TrustAnchors.load([der for file in files for der in _certificates(file.read_bytes())])
+    except OSError as error:
+        raise _refused("trust_anchors", f"{path}: {error.strerror}", "root certificates, DER or PEM") from None
+    except Malformed as error:
+        raise _refused("trust_anchors", f"{path}: {error.found}", error.wanted) from None
+
+
+def _certificates(raw: bytes) -> tuple[bytes, ...]:
+    return load_pem(raw) if raw.startswith(b"-----BEGIN") else (raw,)
+
+
+def _registry_id(given: _Given, state_dir: Path, anchors: TrustAnchors, database_url: str) -> str:
+    named = given.text("registry_id", _embedded_registry_id(state_dir, anchors, database_url))
+    if not named.isascii() or len(named) > _MAX_REGISTRY_ID or " " in named:
+        raise _refused("registry_id", "other characters, or too many", f"at most {_MAX_REGISTRY_ID} of ASCII, no space")
+    if named.startswith(SIMULATED) == anchors.are_intel:
+        # A real chain or a real registry must never stand on test roots, nor the other way round (attacks.md, A20).
+        hardware, prefix = ("Intel's", "no") if anchors.are_intel else ("simulated", "the")
+        raise _refused("registry_id", f"it does not fit {hardware} trust anchors", f"{prefix} prefix {SIMULATED}")
+    return named
+
+
+def _embedded_registry_id(state_dir: Path, anchors: TrustAnchors, database_url: str) -> str:
+    """Return the name that an embedded registry gives itself, once; a database that is shared must be given one."""
+    if not database_url.startswith("sqlite:"):
+        return ""
+    file = state_dir / "registry-id"
+    try:
+        if not file.exists():
+            prefix = "attestd:" if anchors.are_intel else SIMULATED
+            file.write_text(prefix + secrets.token_hex(16), encoding="ascii")
+        return file.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        raise _refused("state_dir", f"{file} cannot be read or written", "a directory of the service's own") from None
+
+
+def _endorsements(given: _Given, state_dir: Path) -> Path:
+    default = state_dir / "endorsements"
+    path = given.path("endorsements", default)
+    return _own_directory("endorsements", path) if path == default else path
+
+
+def _refuse_exposed(listen: Listener, admin: Listener, *, danger: bool) -> None:
+    if listen.overlaps(admin):
+        raise _refused("admin_listen", "the same as listen", "a listener of its own")
+    if not admin.host.is_loopback and not danger:
+        raise _refused(
+            "admin_listen", "an address beyond loopback", "loopback, or danger_admin_listen_beyond_loopback = true"
+        )
