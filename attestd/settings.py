@@ -32,6 +32,9 @@ SIMULATED: Final = "simulated:"
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
+# Where tests find evidence and peers; never settings of the service.
+_FOR_TESTS: Final = frozenset({"ATTESTD_EVIDENCE", "ATTESTD_PEERS"})
+
 _MAX_CONFIG_SIZE: Final = 64 * 1024
 _MAX_TEXT: Final = 1024
 _MAX_REGISTRY_ID: Final = 128
@@ -100,12 +103,13 @@ class Settings:
         """
         if at < BUILT:
             raise ConfigurationRefused(Reason.CLOCK, found=f"{at:%Y-%m-%d}", wanted=f"{BUILT:%Y-%m-%d} or later")
-        given = _Given({} if file is None else _read_file(file), environment)
+        members = {} if file is None else _read_file(file)
+        given = _Given(members, environment)
         state_dir = _own_directory("state_dir", given.path("state_dir", Path("attestd-data")))
         database_url = given.text("database_url", f"sqlite:///{state_dir / 'attestd.db'}")
-        if file is not None and urlsplit(database_url).password and _mode(file) & _OTHERS:
-            raise _refused("database_url", "a password in a file that others can read", f"chmod 600 {file}")
         _refuse_open_database(database_url)
+        if file is not None and _has_password(members.get("database_url")) and _mode(file) & _OTHERS:
+            raise _refused("database_url", "a password in a file that others can read", f"chmod 600 {file}")
         anchors = load_anchors(given.path("trust_anchors", shipped("certs") / "intel"))
         settings = cls(
             registry_id=_registry_id(given, state_dir, anchors, database_url),
@@ -142,8 +146,7 @@ class _Given:
         self._environment = {
             name.removeprefix("ATTESTD_").lower(): text
             for name, text in environment.items()
-            # Where tests find evidence; never a setting of the service.
-            if name.startswith("ATTESTD_") and name != "ATTESTD_EVIDENCE"
+            if name.startswith("ATTESTD_") and name not in _FOR_TESTS
         }
         self._asked: set[str] = set()
 
@@ -245,6 +248,10 @@ def _refuse_open_database(url: str) -> None:
             pass
         case _:
             raise _refused("database_url", "another kind of database", "sqlite:///<path> or postgresql://…")
+
+
+def _has_password(url: object) -> bool:
+    return isinstance(url, str) and urlsplit(url).password is not None
 
 
 def _refuse_open_connection(host: str | None, options: Mapping[str, list[str]]) -> None:

@@ -1,5 +1,6 @@
 """What the configuration promises about the house: one core everywhere, locks that pin, a wheel that is complete."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -44,6 +45,56 @@ def test_every_core_module_is_held_to_full_coverage() -> None:
     core = re.search(r"^CORE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert core is not None
     assert {re.sub(r"attestd/|\.py|/\*", "", path) for path in core[1].split(",")} == core_layers()
+
+
+# What stands for a check that has passed, and the one module that makes it: nothing else can claim to have checked.
+MAKERS = {
+    "RevocationList": "x509.py",
+    "PckChain": "tdx/pck.py",
+    "Collateral": "tdx/collateral.py",
+    "AttestationKey": "tdx/qe.py",
+    "TdxClaims": "tdx/verify.py",
+    "SgxClaims": "tdx/verify.py",
+    "EventLogClaims": "tdx/eventlog.py",
+    "Bound": "binding/verify.py",
+    "Appraisal": "policy/appraisal.py",
+    "AttestationResult": "verifier.py",
+}
+
+
+def constructions(tree: ast.Module) -> set[str]:
+    """Name what a module calls, also by another module's attribute, copies with changes, or under another name."""
+    renamed = {
+        alias.asname: alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
+    called = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    names = (func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "") for func in called)
+    return {renamed.get(name, name) for name in names}
+
+
+def test_each_verified_value_has_one_maker() -> None:
+    package = ROOT / "attestd"
+    found: dict[str, set[str]] = {name: set() for name in MAKERS}
+    for path in package.rglob("*.py"):
+        for name in constructions(ast.parse(path.read_text())) & MAKERS.keys():
+            found[name].add(path.relative_to(package).as_posix())
+    assert found == {name: {maker} for name, maker in MAKERS.items()}
+
+
+def test_the_core_copies_no_verified_value_with_changes() -> None:
+    """`dataclasses.replace` makes a value without its maker; the core has it for the parts of a TCB Info alone."""
+    package = ROOT / "attestd"
+    core = [path for layer in core_layers() for path in (package / f"{layer}.py", *(package / layer).rglob("*.py"))]
+    copying = {
+        path.relative_to(package).as_posix()
+        for path in core
+        if path.is_file() and re.search(r"from dataclasses import .*\breplace\b|dataclasses\.replace", path.read_text())
+    }
+    assert copying == {"tdx/collateral.py"}
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])

@@ -11,7 +11,7 @@ from attestd.api import schemas
 from attestd.api.access import API_KEY, authenticate
 from attestd.api.describe import body_of, problems, toml_body
 from attestd.api.exchange import site_of
-from attestd.api.intake import TOML, media_type, read_body, read_json
+from attestd.api.intake import TEXT, TOML, media_type, read_body, read_json
 from attestd.api.lists import (
     ApiKeyQuery,
     PageQuery,
@@ -100,7 +100,7 @@ async def approve_image(request: Request, digest: DigestPath) -> Response:
 async def approve_policy(request: Request, name: Name) -> Response:
     """Put a policy into force: a higher version than before. What is trusted is appraised again under it at once."""
     by = await _admin(request)
-    media_type(request, TOML)
+    media_type(request, TOML, TEXT)
     raw = await read_body(request, MAX_POLICY_SIZE)
     policy = AppraisalPolicy.load(raw)
     if policy.name != name:

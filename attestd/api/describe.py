@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from attestd import __version__
-from attestd.api.intake import CBOR, JSON, TOML
+from attestd.api.intake import CBOR, JSON, TEXT, TOML
 from attestd.api.schemas import Problem
 
 _REFERENCE: Final = "#/components/schemas/{model}"
@@ -63,7 +63,8 @@ def body_of(model: type[BaseModel], *, cbor: bool = False) -> dict[str, Any]:
 
 def toml_body() -> dict[str, Any]:
     """Return how a policy is described: the file as it is, so that its digest is the digest of the body."""
-    return {"requestBody": {"required": True, "content": {TOML: {"schema": {"type": "string", "minLength": 1}}}}}
+    text: dict[str, Any] = {"schema": {"type": "string", "minLength": 1}}
+    return {"requestBody": {"required": True, "content": {TOML: text, TEXT: text}}}
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:

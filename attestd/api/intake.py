@@ -13,6 +13,7 @@ from attestd.errors import Malformed, Reason, RequestRefused
 JSON: Final = "application/json"
 CBOR: Final = "application/cbor"
 TOML: Final = "application/toml"
+TEXT: Final = "text/plain"  # what tools call TOML that do not know it
 # Every JSON body but evidence is a handful of short members.
 MAX_JSON_SIZE: Final = 64 * 1024
 

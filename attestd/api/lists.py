@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from attestd.api.problem import JSON_HEADER, Answer
 from attestd.api.schemas import Digest, Slug
-from attestd.codec import Json, dump_digest, dump_time, load_digest
+from attestd.codec import Json, dump_digest, dump_time, load_digest, load_time
+from attestd.errors import Malformed
 from attestd.evidence import Scheme, Tee
 from attestd.registrar.documents import dump
 from attestd.registry.values import (
@@ -24,6 +26,16 @@ from attestd.registry.values import (
 )
 from attestd.settings import Settings
 
+
+def _load_time(text: object) -> datetime:
+    """Take RFC 3339 alone, where pydantic would take numbers, too."""
+    try:
+        return load_time(str(text))
+    except Malformed as error:
+        raise ValueError(error.reason.value) from None
+
+
+QueryTime = Annotated[datetime, PlainValidator(_load_time), WithJsonSchema({"type": "string", "format": "date-time"})]
 _TruthText: TypeAlias = Literal["true", "false"]
 
 
@@ -41,7 +53,7 @@ class TimeQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    at: AwareDatetime | None = None
+    at: QueryTime | None = None
 
 
 class KeyQuery(PageQuery):
@@ -54,7 +66,7 @@ class KeyQuery(PageQuery):
     binding: Scheme | None = None
     state: KeyState = KeyState.ACTIVE
     published: _TruthText | None = None
-    at: AwareDatetime | None = None
+    at: QueryTime | None = None
 
     def filters(self) -> KeyFilters:
         """Return them as the registry takes them."""

@@ -26,6 +26,8 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Token = Annotated[str, StringConstraints(pattern=_TOKEN)]
 Days = Annotated[int, Field(ge=1, le=1825)]
 Time = AwareDatetime
+# Each once; in any order.
+Models = Annotated[list[Digest], Field(max_length=64, json_schema_extra={"uniqueItems": True})]
 
 
 class Body(BaseModel):
@@ -75,7 +77,7 @@ class RaTlsCpu(Body):
 class _Evidence(Body):
     challenge: Challenge32
     key: EnclaveKey
-    models: Annotated[list[Digest], Field(max_length=64)] = []
+    models: Models = []
     policy: Slug | None = None
     gpus: Annotated[list[Any], Field(max_length=0)] = []
 
@@ -118,7 +120,7 @@ class AppraisalBody(Body):
     challenge: Challenge32 | None = None
     binding: Literal["attestd/v1", "spki-sha256", "nonce-and-key", "cocoon"] | None = None
     key: EnclaveKey | CocoonKey | None = None
-    models: Annotated[list[Digest], Field(max_length=64)] = []
+    models: Models = []
     gpus: Annotated[list[Any], Field(max_length=0)] = []
     policy: Slug | None = None
     policy_toml: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None

@@ -59,9 +59,10 @@ _FIND_PAST: Final = Statement(
     .order_by(col(KeyHistoryRow.version).desc())
     .limit(1)
 )
-_STATE: Final = _state(KeyRow)
-_COUNT: Final = Statement(select(_STATE, func.count()).group_by(_STATE))
-_NEXT_EXPIRY: Final = Statement(select(func.min(col(KeyRow.valid_until))).where(KeyState.ACTIVE.value == _STATE))
+_COUNT: Final = Statement(select(_state(KeyRow).label("now"), func.count()).group_by("now"))
+_NEXT_EXPIRY: Final = Statement(
+    select(func.min(col(KeyRow.valid_until))).where(_state(KeyRow) == KeyState.ACTIVE.value)
+)
 _COUNT_ON_PLATFORM: Final = Statement(
     select(func.count())
     .select_from(KeyRow)

@@ -282,7 +282,7 @@ class PostgresChanges(Changes):
             # The answer follows every notification that was committed before the question.
             driver.execute("SELECT 1")
             self._heard = asked
-            select.select([driver, self._woken], [], [], _BEAT)
+            select.select([driver.fileno(), self._woken.fileno()], [], [], _BEAT)
 
 
 def _trouble(error: psycopg.Error, *, lost: bool) -> Trouble:
