@@ -25,7 +25,6 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 # From a cached answer to a cold verification with a slow disk.
 _SECONDS: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
-_BATCH: Final = (1, 2, 5, 10, 20, 50, 100, 200)
 
 # A time series of how long ago it was created, next to each one, tells nobody anything.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -84,6 +83,7 @@ class CutCause(StrEnum):
     NOT_HTTP = "not_http"
     SLOW_READER = "slow_reader"
     TOO_MANY = "too_many"
+    PIPELINED = "pipelined"
 
 
 class Metrics:
@@ -150,12 +150,6 @@ class Metrics:
         self.damaged = Counter(
             "attestd_registry_damaged_rows",
             "Rows that were not what was recorded, each time one was met; should always be zero",
-            registry=registry,
-        )
-        self.batch_units = Histogram(
-            "attestd_database_batch_units",
-            "Units of work that one durable commit carried",
-            buckets=_BATCH,
             registry=registry,
         )
         self.rate_limited = Counter(

@@ -1,9 +1,8 @@
 """What attestd says in the end: the tier, and every finding that led to it."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from attestd.codec import Json, dump_digest, dump_time
 
@@ -27,8 +26,7 @@ _ORDER = tuple(Tier)
 Shown: TypeAlias = "bytes | str | int | datetime | tuple[Shown, ...] | None"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One check of a policy: what it looked at, what it found, what it wanted."""
 
     check: str
@@ -37,8 +35,7 @@ class Finding:
     want: Shown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appraisal:
+class Appraisal(NamedTuple):
     """The verdict of one policy on one set of claims: all findings; the worst tier wins."""
 
     policy: bytes  # SHA-256 of the policy file

@@ -12,6 +12,7 @@ import secrets
 import stat
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -272,6 +273,9 @@ def load_anchors(path: Path) -> TrustAnchors:
         raise _refused("trust_anchors", f"{path}: {error.strerror}", "root certificates, DER or PEM") from None
     except Malformed as error:
         raise _refused("trust_anchors", f"{path}: {error.found}", error.wanted) from None
+    except ConfigurationRefused as error:
+        found = f"trust_anchors: {path}: {error.found}"
+        raise ConfigurationRefused(error.reason, found=found, wanted=error.wanted) from None
 
 
 def _certificates(raw: bytes) -> tuple[bytes, ...]:
@@ -297,10 +301,24 @@ def _embedded_registry_id(state_dir: Path, anchors: TrustAnchors, database_url: 
     try:
         if not file.exists():
             prefix = "attestd:" if anchors.are_intel else SIMULATED
-            file.write_text(prefix + secrets.token_hex(16), encoding="ascii")
+            _write_once(file, prefix + secrets.token_hex(16))
         return file.read_text(encoding="ascii")
     except (OSError, ValueError):
         raise _refused("state_dir", f"{file} cannot be read or written", "a directory of the service's own") from None
+
+
+def _write_once(file: Path, text: str) -> None:
+    """Write a file as a whole and for good, or leave the one that another process was faster to write."""
+    draft = file.with_name(f".{file.name}-{secrets.token_hex(8)}")
+    try:
+        with draft.open("x", encoding="ascii") as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+        with suppress(FileExistsError):
+            file.hardlink_to(draft)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _endorsements(given: _Given, state_dir: Path) -> Path:

@@ -9,6 +9,7 @@ The registrar calls them with what it holds in its caches, `attestd verify` with
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from attestd.binding.verify import Bound, quote_of, verify_binding
 from attestd.claims import CpuClaims, PckCa, TdxClaims, export, export_tcb
@@ -36,8 +37,7 @@ class Requirement:
     pck_ca: PckCa
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttestationResult:
+class AttestationResult(NamedTuple):
     """What attestd says of one piece of evidence at one time. Made last, of nothing but verified parts."""
 
     at: datetime

@@ -1,11 +1,13 @@
 """What the configuration promises about the house: one core everywhere, locks that pin, a wheel that is complete."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +74,15 @@ def constructions(tree: ast.Module) -> set[str]:
         if alias.asname
     }
     called = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
-    names = (func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "") for func in called)
+    names = (name for func in called for name in (getattr(func, "id", ""), *attributes(func)))
     return {renamed.get(name, name) for name in names}
+
+
+def attributes(func: ast.expr) -> Iterator[str]:
+    """Name the attribute that is called, and what it is called on: `module.Name(…)` as well as `Name._make(…)`."""
+    if isinstance(func, ast.Attribute):
+        yield func.attr
+        yield getattr(func.value, "id", "")
 
 
 def test_each_verified_value_has_one_maker() -> None:
@@ -85,14 +94,21 @@ def test_each_verified_value_has_one_maker() -> None:
     assert found == {name: {maker} for name, maker in MAKERS.items()}
 
 
+@pytest.mark.parametrize(("name", "maker"), MAKERS.items())
+def test_verified_values_are_immutable(name: str, maker: str) -> None:
+    value = getattr(importlib.import_module("attestd." + maker.removesuffix(".py").replace("/", ".")), name)
+    assert issubclass(value, tuple) or value.__dataclass_params__.frozen
+
+
 def test_the_core_copies_no_verified_value_with_changes() -> None:
-    """`dataclasses.replace` makes a value without its maker; the core has it for the parts of a TCB Info alone."""
+    """A copy is made without the maker; the core copies the parts of a TCB Info alone, before anything is verified."""
     package = ROOT / "attestd"
     core = [path for layer in core_layers() for path in (package / f"{layer}.py", *(package / layer).rglob("*.py"))]
     copying = {
         path.relative_to(package).as_posix()
         for path in core
-        if path.is_file() and re.search(r"from dataclasses import .*\breplace\b|dataclasses\.replace", path.read_text())
+        if path.is_file()
+        and re.search(r"from dataclasses import .*\breplace\b|dataclasses\.replace|\._replace\(", path.read_text())
     }
     assert copying == {"tdx/collateral.py"}
 

@@ -1,6 +1,7 @@
 """Trust anchors, paths and revocation lists: what OpenSSL leaves open is closed, and every edge is where it is said."""
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
+import attestd.x509
 from attestd.codec import dump_time, load_pem, load_time
 from attestd.errors import AttestdError, EndorsementRejected, NotAuthentic, Reason
 from attestd.simulator import (
@@ -19,6 +21,7 @@ from attestd.simulator import (
     CertificateForm,
     CrlForm,
     Extension,
+    KeyPair,
     Revoked,
     Signing,
     Vendor,
@@ -280,6 +283,21 @@ def test_certificates_are_of_version_3_with_a_positive_serial_number(edit: Certi
         leaf(edit)
 
 
+@pytest.mark.parametrize("serial", [0, -1])
+def test_serial_numbers_of_which_the_library_only_warns(serial: int) -> None:
+    # As in production, where a warning is no error.
+    with warnings.catch_warnings(action="ignore"), malformed(Reason.DER_MALFORMED):
+        leaf(lambda form: replace(form, serial_number=serial))
+
+
+def test_size_of_a_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attestd.x509, "MAX_CERTIFICATE_SIZE", len(LEAF.der))
+    assert Certificate(LEAF.der) == LEAF
+    monkeypatch.setattr(attestd.x509, "MAX_CERTIFICATE_SIZE", len(LEAF.der) - 1)
+    with malformed(Reason.DER_MALFORMED):
+        Certificate(LEAF.der)
+
+
 def test_longest_serial_number() -> None:
     assert leaf(lambda form: replace(form, serial_number=2**159 + 1)).serial_number == 2**159 + 1
 
@@ -315,8 +333,9 @@ def test_extensions_that_do_not_parse(extensions: tuple[Extension, ...]) -> None
         spki(p384_key("attestd", "p384")),
         sequence(sequence(bytes.fromhex("06032a0304")), bytes.fromhex("030200") + b"\0"),
         flip(80)(spki(p256_key("attestd", "off the curve"))),
+        spki(KeyPair.ed25519().private),
     ],
-    ids=["P-384", "unknown algorithm", "no point of the curve"],
+    ids=["P-384", "unknown algorithm", "no point of the curve", "Ed25519"],
 )
 def test_key_of_another_kind(key: bytes) -> None:
     certificate = leaf(lambda form: replace(form, spki=key))
@@ -377,6 +396,22 @@ def test_unknown_critical_extension() -> None:
     with not_authentic(Reason.TDX_PCK_CHAIN):
         path(leaf(lambda form: form.having(critical)), CA)
     assert path(leaf(lambda form: form.having(replace(critical, critical=False))), CA) == ROOT_CA
+
+
+@pytest.mark.parametrize(
+    ("of_leaf", "of_ca"),
+    [
+        (lambda form: form.without("2.5.29.35"), None),
+        (None, lambda form: form.without("2.5.29.14")),
+        (None, lambda form: form.without("2.5.29.15")),
+    ],
+    ids=["leaf names no key of its issuer", "CA names no key", "CA has no key usage"],
+)
+def test_profile_of_rfc_5280(of_leaf: CertificateEdit | None, of_ca: CertificateEdit | None) -> None:
+    vendor = VENDOR.reissue("platform_ca", of_ca) if of_ca else VENDOR
+    attester = Attester.of(vendor, edit=of_leaf) if of_leaf else Attester.of(vendor)
+    with not_authentic(Reason.TDX_PCK_CHAIN):
+        path(*(Certificate(der) for der in attester.pck_chain))
 
 
 def test_both_ends_of_a_certificate_are_included() -> None:
@@ -469,6 +504,24 @@ def test_encodings_of_crls(encode: Callable[[bytes], bytes]) -> None:
 def test_no_crl(raw: bytes) -> None:
     with rejected(Reason.TDX_PCK_CRL_MALFORMED):
         crl(raw)
+
+
+def test_size_of_a_crl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attestd.x509, "MAX_CRL_SIZE", len(LISTING))
+    assert crl(LISTING).number == 1
+    monkeypatch.setattr(attestd.x509, "MAX_CRL_SIZE", len(LISTING) - 1)
+    with rejected(Reason.TDX_PCK_CRL_MALFORMED):
+        crl(LISTING)
+
+
+def test_name_and_key_of_the_issuer_must_both_be_right() -> None:
+    def issued_by(other: str) -> bytes:
+        return VENDOR.pck_crl(edit=lambda form: replace(form, issuer=subject_name(other)))
+
+    # Signed by the right key, which the key identifier names, under the name of another CA.
+    with rejected(Reason.TDX_PCK_CRL_ISSUER):
+        crl(issued_by("attestd Simulated SGX PCK Processor CA"))
+    assert crl(issued_by("attestd Simulated SGX PCK Platform CA")).speaks_for(CA)
 
 
 def test_issuer_of_a_crl() -> None:

@@ -20,9 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from attestd.api.access import rate_refusal
 from attestd.api.exchange import EXCHANGE, Exchange, Site
 from attestd.api.intake import Disconnected
-from attestd.api.keys import KeyAnswers
+from attestd.api.keys import KeyAnswers, marks
 from attestd.api.logs import FIELDS
-from attestd.api.problem import Answer, internal_failure, refusal
+from attestd.api.problem import Answer, Headers, internal_failure, refusal
 from attestd.codec import Json
 from attestd.errors import AttestdError, Reason, RequestRefused
 from attestd.metrics import LimitScope
@@ -62,38 +62,48 @@ class Edge:
         self._app = app
         self._direct = direct or {}
         self._answers = answers
+        self.marks = marks(site.settings)
         self._prefix = secrets.token_hex(6)
         self._numbers = count(1)
         self._key_requests = site.metrics.requests.labels(_KEY_ROUTE, "2xx")
-        self._key_seconds = site.metrics.request_seconds.labels(_KEY_ROUTE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        started = perf_counter()
-        request_id = f"{self._prefix}-{next(self._numbers):x}"
-        if self._answers is not None and scope["path"].startswith(KEY_PREFIX):
-            answer = self._kept_answer(scope, self._answers)
-            if answer is not None:
-                answer.raw_headers.append((b"x-request-id", request_id.encode()))
-                await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
-                await send({"type": "http.response.body", "body": answer.body})
-                self._key_requests.inc()
-                self._key_seconds.observe(perf_counter() - started)
-                return
-        await self._serve(scope, receive, _Outgoing(send, request_id), started)
+        """Serve one request. What is answered from memory is counted, and neither timed nor named."""
+        kept = self._kept_answer(scope)
+        if kept is None:
+            await self._serve(scope, receive, send)
+        else:
+            start, body = kept
+            self._key_requests.inc()
+            await send(start)
+            await send(body)
 
-    def _kept_answer(self, scope: Scope, answers: KeyAnswers) -> Answer | None:
-        if scope["method"] != "GET" or scope["query_string"]:
+    def _kept_answer(self, scope: Scope) -> tuple[Message, Message] | None:
+        if self._answers is None or scope["method"] != "GET" or scope["query_string"]:
             return None
         at = self._site.clock()
-        kept = answers.find(scope["path"], at)
+        kept = self._answers.find(scope["path"], at)
         if kept is None:
             return None
-        return kept.answer(at, next((value for name, value in scope["headers"] if name == b"if-none-match"), None))
+        if_none_match = next((value for name, value in scope["headers"] if name == b"if-none-match"), None)
+        if if_none_match is None and at <= kept.until:
+            return kept.whole, kept.body
+        answer = kept.answer.answer(at, if_none_match)
+        start = {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
+        return start, {"type": "http.response.body", "body": answer.body}
 
-    async def _serve(self, scope: Scope, receive: Receive, outgoing: "_Outgoing", started: float) -> None:
-        exchange = scope[EXCHANGE] = Exchange(self._site, outgoing.request_id)
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        exchange = scope[EXCHANGE] = Exchange(self._site, f"{self._prefix}-{next(self._numbers):x}")
         endpoint = None if scope["query_string"] else self._direct.get((scope["method"], scope["path"]))
+
+        def tell(status: int) -> None:
+            route = _template(scope) if endpoint is None else scope["path"]
+            seconds = perf_counter() - started
+            self.metrics.answered(route, status, seconds)
+            _log_request(scope, exchange, route, status, seconds)
+
+        outgoing = _Outgoing(send, exchange.request_id, self.marks, tell)
         try:
             self._admit(scope)
             if endpoint is None:
@@ -104,16 +114,14 @@ class Edge:
         except AttestdError as error:
             await refuse(exchange, error)(scope, receive, outgoing)
         except Disconnected:
-            outgoing.status = _DISCONNECTED
+            tell(_DISCONNECTED)
         except Exception:  # noqa: BLE001 - whatever it is, the peer gets a problem and the log the rest
-            _log.exception("request failed", extra={FIELDS: {"request": outgoing.request_id}})
+            _log.exception("request failed", extra={FIELDS: {"request": exchange.request_id}})
             exchange.reason = Reason.INTERNAL
-            if outgoing.status == 0:
+            if not outgoing.started:
                 await internal_failure()(scope, receive, outgoing)
-        route = scope["path"] if endpoint is not None else _template(scope)
-        seconds = perf_counter() - started
-        self._site.metrics.answered(route, outgoing.status, seconds)
-        _report(scope, exchange, route, outgoing.status, seconds)
+        finally:
+            exchange.release()
 
     def _admit(self, scope: Scope) -> None:
         """Refuse a path that is written in another way than ours, and too many requests from one address."""
@@ -125,21 +133,19 @@ class Edge:
 
 
 class _Outgoing:
-    """Where an answer goes: names the request in it, and remembers the status."""
+    """Where an answer goes: names the request in it, and tells of it before the peer can know."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
-        self.request_id = request_id
-        self.status = 0
+    def __init__(self, send: Send, request_id: str, marks: Headers, tell: Callable[[int], None]) -> None:
+        self.started = False
         self._send = send
+        self._headers = [(b"x-content-type-options", b"nosniff"), (b"x-request-id", request_id.encode()), *marks]
+        self._tell = tell
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [
-                *message["headers"],
-                (b"x-content-type-options", b"nosniff"),
-                (b"x-request-id", self.request_id.encode()),
-            ]
+            self.started = True
+            self._tell(message["status"])
+            message["headers"] = [*message["headers"], *self._headers]
         await self._send(message)
 
 
@@ -162,7 +168,7 @@ def _address(scope: Scope) -> str:
     return str(int(ip_address(host.partition("%")[0])) >> 64)
 
 
-def _report(scope: Scope, exchange: Exchange, route: str, status: int, seconds: float) -> None:
+def _log_request(scope: Scope, exchange: Exchange, route: str, status: int, seconds: float) -> None:
     """Log a request. Reads that go well are counted only: who asks for which key is nobody's business."""
     level = logging.DEBUG if scope["method"] == "GET" and status < _REFUSED else logging.INFO
     if not _log.isEnabledFor(level):

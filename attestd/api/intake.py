@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
+from attestd.api.exchange import exchange_of
 from attestd.codec import load_json
 from attestd.errors import Malformed, Reason, RequestRefused
 
@@ -52,8 +53,10 @@ def media_type(request: Request, *accepted: str) -> str:
 async def read_body(request: Request, most: int) -> bytes:
     """Read the body, never holding more than `most` bytes and what one read adds.
 
-    Raises `RequestRefused` (`request.size`), before anything is read where the length is announced.
+    Raises `RequestRefused` (`request.size`), before anything is read where the length is announced, and `Unavailable`
+    (`service.overloaded`) where the bodies of all requests together take more memory than they may.
     """
+    exchange = exchange_of(request)
     announced = request.headers.get("content-length", "0")
     if not announced.isdigit() or len(announced) > len(str(most)) or int(announced) > most:
         raise _too_large(most)
@@ -68,6 +71,7 @@ async def read_body(request: Request, most: int) -> bytes:
         size += len(part)
         if size > most:
             raise _too_large(most)
+        exchange.hold(len(part))
         parts.append(part)
         more = message["more_body"]
     return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -6,8 +6,10 @@ its window; both are looked at each time. So a revocation is seen by the next re
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
+
+from starlette.types import Message
 
 from attestd.api.problem import JSON_HEADER, Answer, Headers
 from attestd.codec import Json
@@ -58,6 +60,11 @@ def key_document(key: Key, settings: Settings) -> dict[str, Json]:
     return document
 
 
+def marks(settings: Settings) -> Headers:
+    """Return what every answer of a service says that trusts simulated hardware (attacks.md, section 5)."""
+    return [(b"x-attestd-simulated", b"true")] if settings.simulated else []
+
+
 def entity_tag(body: bytes) -> bytes:
     """Return the strong entity tag of a body."""
     return b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
@@ -77,21 +84,47 @@ def cache_control(valid_until: datetime, at: datetime, *, kept: bool) -> tuple[b
     return _MAX_AGES[min(MAX_AGE, max(0, int((valid_until - at).total_seconds())))]
 
 
+class KeptAnswer:
+    """An answer about a trusted key, in the form in which it leaves: there is nothing left to do for a request."""
+
+    __slots__ = ("answer", "body", "ends", "starts", "until", "whole")
+
+    def __init__(self, answer: KeyAnswer, marks: Headers) -> None:
+        """Write it out as it is for as long as others may keep it for the longest time."""
+        self.answer = answer
+        self.starts = answer.valid_from
+        self.ends = answer.valid_until
+        self.until = answer.valid_until - timedelta(seconds=MAX_AGE)
+        self.whole: Message = {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [
+                JSON_HEADER,
+                (b"etag", answer.etag),
+                _MAX_AGES[MAX_AGE],
+                (b"content-length", b"%d" % len(answer.body)),
+                *marks,
+            ],
+        }
+        self.body: Message = {"type": "http.response.body", "body": answer.body}
+
+
 class KeyAnswers:
     """Answers about keys that are trusted, by the path that was asked for."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, settings: Settings) -> None:
         """Keep nothing yet."""
         self._registry = registry
+        self._marks = marks(settings)
         self._generation: int | None = None
-        self._kept: dict[str, KeyAnswer] = {}
+        self._kept: dict[str, KeptAnswer] = {}
 
-    def find(self, path: str, at: datetime) -> KeyAnswer | None:
+    def find(self, path: str, at: datetime) -> KeptAnswer | None:
         """Return the answer that is kept, if it still holds."""
         kept = self._kept.get(path)
         if kept is None or self._generation is None or self._registry.generation() != self._generation:
             return None
-        return kept if kept.valid_from <= at <= kept.valid_until else None
+        return kept if kept.starts <= at <= kept.ends else None
 
     def keep(self, path: str, answer: KeyAnswer, generation: int | None) -> None:
         """Keep an answer that was read after `generation` was taken."""
@@ -100,4 +133,4 @@ class KeyAnswers:
         if generation != self._generation or len(self._kept) >= _MAX_KEPT:
             self._kept.clear()
             self._generation = generation
-        self._kept[path] = answer
+        self._kept[path] = KeptAnswer(answer, self._marks)

@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from attestd.api.problem import refusal
+from attestd.api.problem import Headers, refusal
 from attestd.errors import AttestdError, Malformed, Reason, RequestRefused
 from attestd.metrics import CutCause, Metrics
 
@@ -22,6 +22,8 @@ LINGER: Final = 2.0
 # A bearer key, a path and what libraries add: real requests have less than 2 KiB and 20 headers.
 MAX_HEAD_SIZE: Final = 16 * 1024
 MAX_HEADERS: Final = 64
+# Requests that wait behind one that is being answered. uvicorn keeps any number, and reads on after every answer.
+MAX_PIPELINED: Final = 16
 # Each costs a few KiB; a thousand slow ones leave room for everybody else.
 MAX_CONNECTIONS: Final = 4096
 
@@ -36,6 +38,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection; `bounded` makes the class that uvicorn instantiates."""
 
     metrics: Metrics
+    marks: Headers
 
     def __init__(
         self,
@@ -50,8 +53,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._fault: _Fault = _NOT_HTTP
         self._refused = False
-        self._in_head = False  # of a request that has begun
+        self._open = False  # a request has begun and is not complete
+        self._in_head = False
         self._began = False  # in the data that is being parsed
+        self._read = 0  # size of that data
         self._framing = 0  # bytes of the request that are not body: head, chunk sizes, trailers
 
     # What the transport calls
@@ -78,8 +83,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._began = False
+        self._read = len(data)
         super().data_received(data)
-        if self._deadline is not None and not self._began:
+        if not self._open or self._refused:  # as a rule, a request comes in one piece
+            return
+        if self._deadline is None:
+            self._arm(DEADLINE)
+        if not self._began:
             self._framing += len(data)
             if self._framing > MAX_HEAD_SIZE:
                 self._fault = _TOO_LARGE
@@ -100,27 +110,28 @@ class BoundedProtocol(HttpToolsProtocol):
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        """Give each request on the connection the same time."""
+        """Begin to count anew."""
         super().on_message_begin()
-        self._began = self._in_head = True
+        self._open = self._in_head = self._began = True
         self._framing = 0
-        if self._deadline is None:
-            self._arm(DEADLINE)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count headers. Trailers would reach the list that the application already reads from: refused."""
-        if not self._in_head or len(self.headers) == MAX_HEADERS:
-            self._fail(_TOO_LARGE)
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Judge the head, then let uvicorn start the application."""
         if self.parser.get_http_version() not in ("1.0", "1.1"):
             self._fail(_NOT_HTTP)
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_SIZE:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._fail(_TOO_MANY)
+        if len(self.headers) > MAX_HEADERS or self._head_size() > MAX_HEAD_SIZE:
             self._fail(_TOO_LARGE)
         self._in_head = False
         super().on_headers_complete()
+        # The application has the list as it is now; what the parser adds to this one are trailers.
+        self.headers = []
+
+    def _head_size(self) -> int:
+        if self._framing + self._read <= MAX_HEAD_SIZE:  # the head is a part of what came
+            return 0
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
         """Take body off the count of framing: once for itself, once for the chunk sizes that it may cost."""
@@ -128,8 +139,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Stop the clock: from here on the time is the service's own."""
-        self._disarm()
+        """Stop the clock: from here on the time is the service's own. Trailers are refused: nobody would read them."""
+        if self.headers:
+            self._fail(_TOO_LARGE)
+        self._open = False
+        if self._deadline is not None:
+            self._disarm()
         super().on_message_complete()
 
     # What uvicorn calls
@@ -189,6 +204,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = True
         self._disarm()
         self.metrics.connections_cut.labels(cause).inc()
+        if self.pipeline:  # an answer between those that are still to come would be taken for one of them
+            self.transport.abort()
+            return
         if self._answering():
             started = self.cycle.response_started
             self.cycle.disconnected = True
@@ -196,7 +214,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if started:
                 self.transport.abort()
                 return
-        self.transport.write(_raw(error))
+        self.transport.write(_raw(error, self.marks))
         self.transport.write_eof()
         self.loop.call_later(LINGER, self.transport.abort)
 
@@ -217,18 +235,22 @@ _TOO_LARGE: Final[_Fault] = (
     ),
     CutCause.HEAD_SIZE,
 )
+_TOO_MANY: Final[_Fault] = (
+    Malformed(Reason.REQUEST_MALFORMED, found="too many requests at once", wanted=f"at most {MAX_PIPELINED} in line"),
+    CutCause.PIPELINED,
+)
 _TOO_SLOW: Final[_Fault] = (
     RequestRefused(Reason.REQUEST_TIMEOUT, found="a part of a request", wanted=f"all of it within {DEADLINE:.0f} s"),
     CutCause.DEADLINE,
 )
 
 
-def _raw(error: AttestdError) -> bytes:
-    answer = refusal(error, headers=[(b"connection", b"close")])
+def _raw(error: AttestdError, marks: Headers) -> bytes:
+    answer = refusal(error, headers=[(b"connection", b"close"), *marks])
     head = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
     return STATUS_LINE[answer.status_code] + head + b"\r\n" + bytes(answer.body)
 
 
-def bounded(metrics: Metrics) -> type[BoundedProtocol]:
-    """Return the protocol class that counts into `metrics`."""
-    return type("BoundedProtocol", (BoundedProtocol,), {"metrics": metrics})
+def bounded(metrics: Metrics, marks: Headers) -> type[BoundedProtocol]:
+    """Return the protocol class that counts into `metrics`; its own answers carry `marks`, as all others do."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"metrics": metrics, "marks": marks})

@@ -1,6 +1,5 @@
 """The routes of the public listener, but for monitoring."""
 
-import asyncio
 import hashlib
 from datetime import datetime
 from typing import Annotated, Final
@@ -27,8 +26,8 @@ from attestd.result import Tier
 
 # A quote of 64 KiB and an event log of 1 MiB in base64 (attestd/evidence.py), and a little for the rest.
 MAX_EVIDENCE_SIZE: Final = 1536 * 1024
-# The same with Intel's seven documents, of at most 1 MiB each, and a policy.
-MAX_APPRAISAL_SIZE: Final = 12 * 1024 * 1024
+# The same with Intel's seven documents, which together have less than 128 KiB, room for CRLs to grow, and a policy.
+MAX_APPRAISAL_SIZE: Final = 4 * 1024 * 1024
 
 KeyId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 ResultId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{22}$")]
@@ -110,7 +109,7 @@ async def appraise(request: Request) -> Response:
     await authenticate(request, *Role)
     kind = media_type(request, JSON, CBOR)
     raw = await read_body(request, MAX_APPRAISAL_SIZE)
-    document = await asyncio.to_thread(site_of(request).registrar.dry_run, raw, cbor=kind == CBOR)
+    document = await site_of(request).registrar.dry_run(raw, cbor=kind == CBOR)
     return fresh(200, document)
 
 

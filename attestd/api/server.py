@@ -23,7 +23,7 @@ from attestd import __version__
 from attestd.api import logs
 from attestd.api.apps import admin_edge, public_edge
 from attestd.api.edge import Edge
-from attestd.api.exchange import Site
+from attestd.api.exchange import Bodies, Site
 from attestd.api.keys import KeyAnswers
 from attestd.api.limits import RateLimit
 from attestd.api.logs import FIELDS
@@ -161,6 +161,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime], stack: contextl
         metrics=metrics,
         clock=clock,
     )
+    stack.callback(registrar.close)
     return Site(
         settings=settings,
         registrar=registrar,
@@ -168,7 +169,8 @@ def _assemble(settings: Settings, clock: Callable[[], datetime], stack: contextl
         metrics=metrics,
         per_key=RateLimit(settings.requests_per_second_per_key),
         per_address=RateLimit(settings.requests_per_second_per_address),
-        answers=KeyAnswers(registry),
+        answers=KeyAnswers(registry, settings),
+        bodies=Bodies(),
         clock=clock,
     )
 
@@ -204,7 +206,7 @@ class _Server(uvicorn.Server):
 def _server(edge: Edge) -> _Server:
     config = uvicorn.Config(
         edge,
-        http=bounded(edge.metrics),
+        http=bounded(edge.metrics, edge.marks),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from attestd.binding.keys import KeyAlgorithm
 from attestd.claims import CpuClaims, Flag
@@ -66,8 +66,7 @@ class KeyFacts:
     approved_models: frozenset[bytes]  # those that the registry has approved
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(NamedTuple):
     """What an appraisal rests on beside the claims of the CPU."""
 
     event_log_replayed: bool  # a log came with the evidence and replays to the quoted RTMR0 to RTMR2

@@ -5,12 +5,14 @@ processes, how new the newest was, and older collateral is refused (attacks.md, 
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from attestd.claims import PckCa
 from attestd.endorsements import Endorsements, HighWater, high_water
-from attestd.errors import AttestdError, EndorsementRejected, Reason
+from attestd.errors import AttestdError, EndorsementRejected, Reason, Unavailable
 from attestd.metrics import Metrics, TeeLabel
 from attestd.registry import Registry
 from attestd.registry import high_water as marks
@@ -25,6 +27,15 @@ _DATE_BITS: Final = 40
 _MAX_NUMBER: Final = 2 ** (160 - _DATE_BITS) - 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What came of the last comparison with the marks. Replaced as a whole, so that a lookup sees one state."""
+
+    in_use: Mapping[tuple[str, bytes, PckCa], Collateral]  # by TEE, FMSPC and the CA of its PCK certificates
+    admitted: frozenset[tuple[bytes, ...]]
+    refused: frozenset[tuple[bytes, ...]]
+
+
 class CollateralStore:
     """The collateral of a running service: a source of it, held against the registry's marks."""
 
@@ -33,7 +44,7 @@ class CollateralStore:
         self._source = source
         self._registry = registry
         self._metrics = metrics
-        self._admitted: frozenset[tuple[bytes, ...]] = frozenset()
+        self._judged = _Judged({}, frozenset(), frozenset())
         self._reported: frozenset[str] = frozenset()
 
     def collateral(self, requirement: Requirement, at: datetime) -> Collateral:
@@ -42,16 +53,25 @@ class CollateralStore:
         Raises `Unavailable` (`tdx.endorsements_missing`), or `EndorsementRejected` (`tdx.collateral_rollback`) where
         newer collateral was seen before.
         """
-        collateral = self._source.collateral(requirement, at)
-        if collateral.digests not in self._admitted:
+        collateral, judged = self._source.collateral(requirement, at), self._judged
+        if collateral.digests in judged.admitted:
+            return collateral
+        if collateral.digests in judged.refused:
             raise EndorsementRejected(
                 Reason.TDX_ROLLBACK, found="collateral that is older than some that was seen", wanted="the newest"
             )
-        return collateral
+        # The source has something new, which is being compared: until then what it replaces is in use.
+        replaced = judged.in_use.get((requirement.tee, requirement.fmspc, requirement.pck_ca))
+        if replaced is None:
+            raise Unavailable(
+                Reason.TDX_ENDORSEMENTS_MISSING, found="collateral that was not taken yet", wanted="it in a moment"
+            )
+        replaced.require_current(at)
+        return replaced
 
     def admitted(self) -> frozenset[tuple[bytes, ...]]:
         """Return what is in use, as the digests of its documents: differs whenever verdicts may."""
-        return self._admitted
+        return self._judged.admitted
 
     def in_force(self, at: datetime) -> bool:
         """Tell whether there is anything to verify with; nothing at all is not worse than that."""
@@ -64,10 +84,20 @@ class CollateralStore:
         self._metrics.collateral_refused.set(len(problems))
         self._report(problems)
         held = self._source.held()
-        self._admitted = frozenset(collateral.digests for collateral in held if self._admit(collateral, at))
+        self._judged = self._judge(held, at)
         self._measure(held)
 
-    def _admit(self, collateral: Collateral, at: datetime) -> bool:
+    def _judge(self, held: tuple[Collateral, ...], at: datetime) -> _Judged:
+        verdicts = [(collateral, self._admit(collateral, at)) for collateral in held]
+        admitted = [collateral for collateral, verdict in verdicts if verdict]
+        return _Judged(
+            {(collateral.tee, collateral.fmspc, collateral.pck_ca): collateral for collateral in admitted},
+            frozenset(collateral.digests for collateral in admitted),
+            frozenset(collateral.digests for collateral, verdict in verdicts if verdict is False),
+        )
+
+    def _admit(self, collateral: Collateral, at: datetime) -> bool | None:
+        """Tell whether no part is older than one that was seen; null where that cannot be found out now."""
         try:
             self._registry.write(marks.observe, [_mark(mark) for mark in high_water(collateral)], at).result()
         except EndorsementRejected as error:
@@ -76,7 +106,7 @@ class CollateralStore:
         except AttestdError as error:
             # The database is away: what was admitted before stays, and nothing new is.
             _log.warning("collateral cannot be compared with what was seen: %s", error)
-            return collateral.digests in self._admitted
+            return True if collateral.digests in self._judged.admitted else None
         return True
 
     def _report(self, problems: Iterable[str]) -> None:

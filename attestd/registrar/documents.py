@@ -1,7 +1,6 @@
 """What the service answers with: JSON documents of results, keys and lists, written once and kept as bytes."""
 
 import json
-from datetime import datetime
 
 from attestd.codec import Json, dump_base64, dump_base64url, dump_digest, dump_time
 from attestd.policy import AppraisalPolicy
@@ -80,8 +79,3 @@ def export_key(key: Key) -> dict[str, Json]:
         "registered_at": dump_time(key.registered_at),
         "changed_at": dump_time(key.changed_at),
     }
-
-
-def dump_optional_time(at: datetime | None) -> str | None:
-    """Write a time that may not be set."""
-    return None if at is None else dump_time(at)

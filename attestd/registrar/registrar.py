@@ -15,7 +15,9 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from time import perf_counter
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -55,6 +57,12 @@ from attestd.verifier import AttestationResult, appraise, parse_evidence, requir
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Connections to a database server that are read from at the same time (attestd/registry).
+_READERS: Final = 8
+# Dry runs must not take the processors from registrations.
+_JUDGES: Final = 2
+_MAX_WAITING: Final = 32
+
 _log: Final = logging.getLogger(__name__)
 
 _CHALLENGE_EVENTS: Final = {
@@ -85,6 +93,14 @@ class Registrar:
         self._metrics = metrics
         self._clock = clock
         self._authenticator = Authenticator(settings.trust_anchors)
+        self._readers = ThreadPoolExecutor(_READERS, "attestd-reader")
+        self._judges = ThreadPoolExecutor(_JUDGES, "attestd-judge")
+        self._waiting = 0  # dry runs
+
+    def close(self) -> None:
+        """Give the threads up; nobody is served any more."""
+        self._readers.shutdown()
+        self._judges.shutdown()
 
     def now(self) -> datetime:
         """Read the clock, once for each request. Raises `Unavailable` (`clock.before_build`)."""
@@ -97,7 +113,8 @@ class Registrar:
         """Read from the registry: at once from a file beside us, in a thread from a server."""
         if self.registry.embedded:
             return self.registry.read(function, *args, **kwargs)
-        return await asyncio.to_thread(self.registry.read, function, *args, **kwargs)
+        reading = partial(self.registry.read, function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, reading)
 
     async def write(
         self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -215,12 +232,23 @@ class Registrar:
             key=key if result.tier is Tier.AFFIRMING else None,
         )
 
-    def dry_run(self, raw: bytes, *, cbor: bool) -> bytes:
-        """Take evidence to its verdict and record nothing; return the result's document. Blocks: call it in a thread.
+    async def dry_run(self, raw: bytes, *, cbor: bool) -> bytes:
+        """Take evidence to its verdict and record nothing; return the result's document.
 
         Time, policy and collateral may be the caller's own. Collateral that came along is refused as evidence is, with
-        `NotAuthentic`: it is not the service's world that is bad.
+        `NotAuthentic`: it is not the service's world that is bad. Because nothing of it was authenticated before, it
+        takes milliseconds and a thread, and waits in line: `Unavailable` (`service.overloaded`) where that is long.
         """
+        if self._waiting >= _MAX_WAITING:
+            raise Unavailable(Reason.OVERLOADED, found=f"{self._waiting} dry runs in line", wanted="fewer at a time")
+        self._waiting += 1
+        try:
+            judging = partial(self._judge, raw, cbor=cbor)
+            return await asyncio.get_running_loop().run_in_executor(self._judges, judging)
+        finally:
+            self._waiting -= 1
+
+    def _judge(self, raw: bytes, *, cbor: bool) -> bytes:
         tee = TeeLabel.UNKNOWN
         try:
             request = load_appraisal_request_cbor(raw) if cbor else load_appraisal_request_json(raw)

@@ -11,12 +11,21 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
-from attestd.errors import AttestdError, EndorsementRejected, NotAuthentic, Reason, RequestRefused, Unavailable
+from attestd.errors import (
+    AttestdError,
+    EndorsementRejected,
+    Malformed,
+    NotAuthentic,
+    Reason,
+    RequestRefused,
+    Unavailable,
+)
 from attestd.metrics import Metrics, Outcome
 from attestd.registrar.journey import approved_models
 from attestd.registrar.policies import in_force
 from attestd.registrar.registrar import Registrar
 from attestd.registry import catalogue, challenges, keys, results, revocations
+from attestd.registry.database import Transaction
 from attestd.registry.values import Key, KeyFilters, KeyState, RevocationKind
 from attestd.result import Tier
 
@@ -46,6 +55,7 @@ class Upkeep:
         self._every = every
         self._wanted = asyncio.Event()
         self._ground: _Ground | None = None
+        self._put_off: frozenset[bytes] = frozenset()  # keys that could not be judged on this ground yet
 
     def soon(self) -> None:
         """Ask for a run at once: something that verdicts rest on has changed."""
@@ -74,9 +84,7 @@ class Upkeep:
         ):
             pass
         ground = await self._current_ground()
-        changed = ground != self._ground
-        # A key that was suspended may have been renewed since on better ground of its own.
-        await self._reappraise_all((KeyState.ACTIVE, KeyState.SUSPENDED) if changed else (KeyState.SUSPENDED,))
+        await self._reappraise_all(changed=ground != self._ground)
         self._ground = ground
         await self._measure(at)
 
@@ -92,14 +100,23 @@ class Upkeep:
             ((state.value, states.get(state, 0)) for state in KeyState), 0 if expiry is None else expiry.timestamp()
         )
 
-    async def _reappraise_all(self, states: Iterable[KeyState]) -> None:
+    async def _reappraise_all(self, *, changed: bool) -> None:
+        """Judge all keys on ground that has changed, or else those that may fare otherwise on the same ground."""
+        put_off: set[bytes] = set()
+        # A key that was suspended may have been renewed since on better ground of its own.
+        states = (KeyState.ACTIVE, KeyState.SUSPENDED) if changed or self._put_off else (KeyState.SUSPENDED,)
         async for key in self._keys(states):
+            if not changed and key.state is KeyState.ACTIVE and key.id not in self._put_off:
+                continue
             try:
                 await self._reappraise(key)
             except (Unavailable, EndorsementRejected, RequestRefused) as error:
-                # The world is bad, not the data; or somebody else was faster. Expiry bounds what is left as it is.
+                # The world is bad, not the data; or somebody else was faster. The next run tries again, and until then
+                # expiry bounds what is left as it is.
+                put_off.add(key.id)
                 self._metrics.reappraisals.labels(Outcome.UNAVAILABLE).inc()
                 _log.info("key %s is not appraised again: %s", key.id.hex(), error)
+        self._put_off = frozenset(put_off)
 
     async def _keys(self, states: Iterable[KeyState]) -> AsyncIterator[Key]:
         for state in states:
@@ -126,7 +143,7 @@ class Upkeep:
             result = registrar.reappraise(raw, policy, models)
         except (Unavailable, EndorsementRejected):
             raise
-        except NotAuthentic as error:
+        except (NotAuthentic, Malformed) as error:  # malformed: damaged on the disk, or refused by a later version
             self._metrics.reappraisals.labels(Outcome.REJECTED).inc()
             await self._fell(key, f"{error.reason}: {error.found}", final=error.reason in _FINAL)
             return
@@ -134,16 +151,26 @@ class Upkeep:
         if result.tier is not Tier.AFFIRMING:
             reason = f"{result.tier} under {policy.name} version {policy.version}"
             await self._fell(key, reason, final=result.tier is Tier.CONTRAINDICATED)
-        elif key.state is KeyState.SUSPENDED:
-            await registrar.write(keys.resume, key.id, reason="affirming again", by=_ACTOR, at=registrar.now())
+            return
+        at = registrar.now()
+        if result.not_after < key.valid_until:
+            until = result.not_after
+            await registrar.write(keys.shorten, key.id, result_id=key.result_id, valid_until=until, by=_ACTOR, at=at)
+        if key.state is KeyState.SUSPENDED:
+            await registrar.write(keys.resume, key.id, reason="affirming again", by=_ACTOR, at=at)
 
     async def _fell(self, key: Key, reason: str, *, final: bool) -> None:
         """Take trust from a key: for good, or until a later appraisal is affirming."""
         _log.warning("key %s is no longer trusted: %s", key.id.hex(), reason)
-        at = self._registrar.now()
-        if final:
-            await self._registrar.write(
-                revocations.revoke, RevocationKind.KEY, key.id.hex(), reason=reason, by=_ACTOR, at=at
-            )
-        elif key.state is KeyState.ACTIVE:
-            await self._registrar.write(keys.suspend, key.id, reason=reason, by=_ACTOR, at=at)
+        await self._registrar.write(_fall, key, reason=reason, final=final, at=self._registrar.now())
+
+
+def _fall(transaction: Transaction, key: Key, *, reason: str, final: bool, at: datetime) -> None:
+    """Take trust from a key that still rests on the result that was judged: it may have been renewed meanwhile."""
+    known = keys.load(transaction, key.id, at)
+    if known is None or known.result_id != key.result_id:
+        return
+    if final:
+        revocations.revoke(transaction, RevocationKind.KEY, key.id.hex(), reason=reason, by=_ACTOR, at=at)
+    elif known.decided is KeyState.ACTIVE:
+        keys.suspend(transaction, key.id, reason=reason, by=_ACTOR, at=at)

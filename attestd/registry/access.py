@@ -257,6 +257,7 @@ def _note(
     if replaces is not None:
         detail["replaces"] = replaces
     audit.append(transaction, actor=by, action=action, subject=api_key.id, detail=detail, at=at)
+    transaction.announce()
 
 
 def _nothing(found: str, wanted: str) -> RequestRefused:

@@ -28,7 +28,7 @@ def seal(domain: str, fields: Iterable[Field]) -> bytes:
         elif field is None:
             parts.append(_part(b"n", b""))
         else:
-            parts.append(_part(b"i", b"%d" % field))
+            parts.append(_part(b"i", str(field).encode()))
     return sha256(b"".join(parts)).digest()
 
 

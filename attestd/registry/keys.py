@@ -15,11 +15,12 @@ from sqlalchemy import ColumnElement, bindparam, case, exists, func, insert, sel
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
+from attestd.codec import dump_time
 from attestd.errors import Reason, RequestRefused
 from attestd.registry import audit
 from attestd.registry.database import Row, Statement, Transaction
 from attestd.registry.instants import from_micros, to_micros
-from attestd.registry.integrity import Field, damaged, seal
+from attestd.registry.integrity import Field, damaged, intact, seal
 from attestd.registry.pages import Listing
 from attestd.registry.tables import KeyHistoryRow, KeyModelRow, KeyRow, ResultRow, columns
 from attestd.registry.values import Key, KeyFilters, KeyPage, KeyState, RevocationKind
@@ -155,6 +156,18 @@ def resume(transaction: Transaction, key_id: bytes, *, reason: str, by: str, at:
     return _decide(transaction, key_id, KeyState.ACTIVE, reason=reason, by=by, at=at)
 
 
+def shorten(
+    transaction: Transaction, key_id: bytes, *, result_id: str, valid_until: datetime, by: str, at: datetime
+) -> None:
+    """End a key earlier than its result said, if it still rests on that result and does not end before."""
+    key = load(transaction, key_id, at)
+    if key is None or key.result_id != result_id or key.valid_until <= valid_until:
+        return
+    store(transaction, _changed(replace(key, valid_until=valid_until), key.decided, at))
+    detail = {"valid_until": dump_time(valid_until)}
+    audit.append(transaction, actor=by, action="key.shorten", subject=key_id.hex(), detail=detail, at=at)
+
+
 def load(transaction: Transaction, key_id: bytes, at: datetime) -> Key | None:
     """Return a key to be changed, without its result. Raises `Unavailable` (`registry.integrity`) as `find` does."""
     row = transaction.one(_LOAD, of_id=key_id)
@@ -198,10 +211,11 @@ def revoke_all(transaction: Transaction, kind: RevocationKind, value: str, at: d
     fallen, after = 0, b""
     named: Field = value if kind in (RevocationKind.PROVIDER, RevocationKind.PRODUCT_LINE) else bytes.fromhex(value)
     while rows := transaction.all(statement, named=named, after=after, most=_BATCH):
-        for row in rows:
-            # An altered row is not set right by revoking it; that it says revoked is all that anybody will see.
-            store(transaction, _changed(_key(row, at), KeyState.REVOKED, at))
-        fallen, after = fallen + len(rows), rows[-1][0]
+        # A row that was altered is never served, and must not keep the others from falling.
+        sound = [_key(row, at) for row in rows if _is_sound(row)]
+        for key in sound:
+            store(transaction, _changed(key, KeyState.REVOKED, at))
+        fallen, after = fallen + len(sound), rows[-1][0]
     return fallen
 
 
@@ -282,9 +296,12 @@ def _decide(transaction: Transaction, key_id: bytes, state: KeyState, *, reason:
 
 
 def _verified(row: Row | None, at: datetime) -> Key | None:
-    if row is None:
-        return None
-    *own, digest, document = row
+    return _key_with_result((row, at)) if row else None
+
+
+@intact("a key")
+def _key_with_result(found: tuple[Row, datetime]) -> Key:
+    (*own, digest, document), at = found
     if not _is_sound(own):
         raise damaged("a key")
     key = _key(own, at)

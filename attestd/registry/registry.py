@@ -73,7 +73,7 @@ class Registry:
         return self._writer.submit(lambda transaction: function(transaction, *args, **kwargs))
 
     def generation(self) -> int | None:
-        """Return a number that differs once any public answer may differ, by whichever process; costs about 3 µs.
+        """Return a number that differs once a public answer or an API key may differ, by whichever process; about 3 µs.
 
         Take it before reading what is to be kept, and compare for equality within this process only. Null means that
         nobody knows: keep nothing, use nothing kept. That a key expires is no change.

@@ -11,7 +11,7 @@ from attestd.errors import Reason, RequestRefused
 from attestd.registry import challenges, keys, revocations
 from attestd.registry.database import Row, Statement, Transaction
 from attestd.registry.instants import from_micros, to_micros
-from attestd.registry.integrity import Field, damaged, seal
+from attestd.registry.integrity import Field, damaged, intact, seal
 from attestd.registry.tables import PlatformRow, ResultRow, columns
 from attestd.registry.values import Key, KeyState, NewKey, NewResult, Recorded, Result
 from attestd.result import Tier
@@ -174,8 +174,11 @@ def _row(result: Result) -> dict[str, Field]:
 
 
 def _verified(row: Row | None) -> Result | None:
-    if row is None:
-        return None
+    return _result(row) if row else None
+
+
+@intact("a result")
+def _result(row: Row) -> Result:
     *sealed, own, document = row
     fields = dict(zip(_NAMES, sealed, strict=True))
     if seal(_DOMAIN, sealed) != own or sha256(document).digest() != fields["digest"]:

@@ -7,11 +7,12 @@ Write-ahead log with `synchronous=FULL`: a commit is on the disk before it retur
 import os
 import sqlite3
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from functools import wraps
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from sqlalchemy import Engine, NullPool, create_engine, select, update
 from sqlmodel import col
@@ -30,6 +31,9 @@ from attestd.registry.database import (
 from attestd.registry.integrity import Field
 from attestd.registry.tables import RegistryRow
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 # Enough for every statement of this package, so that none is prepared twice.
 _CACHED_STATEMENTS: Final = 512
 # Digests are random keys: a batch touches pages all over the file, more than the 2 MiB of cache that are the default.
@@ -39,8 +43,28 @@ _TO_READ: Final = "PRAGMA query_only = ON"
 _ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
-_GENERATION: Final = Statement(select(col(RegistryRow.generation)))
+_GENERATION: Final = Statement(select(col(RegistryRow.generation))).sqlite[0]
 _ADVANCE: Final = Statement(update(RegistryRow).values(generation=col(RegistryRow.generation) + 1))
+
+
+def _trouble(error: Exception) -> Trouble:
+    # What was busy was waited for already: nothing of SQLite's is worth an immediate second try.
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    refused = isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.ProgrammingError)
+    return StatementRefused(name) if refused else Trouble(name)
+
+
+def _translated(method: Callable[P, T]) -> Callable[P, T]:
+    """Let a method raise `Trouble` for what sqlite3 raises, be it while it asks or while it fetches."""
+
+    @wraps(method)
+    def translated(*arguments: P.args, **values: P.kwargs) -> T:
+        try:
+            return method(*arguments, **values)
+        except _ERRORS as error:
+            raise _trouble(error) from error
+
+    return translated
 
 
 class SqliteDatabase(Database):
@@ -81,19 +105,17 @@ class SqliteDatabase(Database):
 
     def connect(self, *, writing: bool) -> Connection:
         """Open the file."""
-        return self._connect(writing=writing)
+        return SqliteConnection(self._connect(_TO_WRITE if writing else _TO_READ))
 
-    def _connect(self, *, writing: bool) -> "SqliteConnection":
-        try:
-            driver = self._open()
-            driver.execute(_TO_WRITE if writing else _TO_READ)
-        except _ERRORS as error:
-            raise _trouble(error) from error
-        return SqliteConnection(driver)
+    @_translated
+    def _connect(self, purpose: str) -> sqlite3.Connection:
+        driver = self._open()
+        driver.execute(purpose)
+        return driver
 
     def watch(self) -> Changes:
         """Watch the file."""
-        return SqliteChanges(self._connect(writing=False))
+        return SqliteChanges(self._connect(_TO_READ))
 
     def _open(self) -> sqlite3.Connection:
         driver = sqlite3.connect(
@@ -121,15 +143,18 @@ class SqliteConnection(Connection):
     def __init__(self, driver: sqlite3.Connection) -> None:
         self._driver = driver
 
+    @_translated
     def all(self, statement: Statement, /, **values: Field) -> Sequence[Row]:
         """Return every row."""
         return self._execute(statement, values).fetchall()
 
+    @_translated
     def one(self, statement: Statement, /, **values: Field) -> Row | None:
         """Return the first row, if there is any."""
         row: Row | None = self._execute(statement, values).fetchone()
         return row
 
+    @_translated
     def run(self, statement: Statement, /, **values: Field) -> int:
         """Change rows and return how many were changed."""
         return self._execute(statement, values).rowcount
@@ -163,30 +188,20 @@ class SqliteConnection(Connection):
         with suppress(*_ERRORS):
             self._driver.close()
 
-    def data_version(self) -> int:
-        """Return a number that differs once any other connection has committed anything (PRAGMA data_version)."""
-        version: int = self._driver.execute("PRAGMA data_version").fetchone()[0]
-        return version
-
     def _execute(self, statement: Statement, values: dict[str, Field]) -> sqlite3.Cursor:
         text, constants = statement.sqlite
-        try:
-            return self._driver.execute(text, {**constants, **values} if constants else values)
-        except _ERRORS as error:
-            raise _trouble(error) from error
+        return self._driver.execute(text, {**constants, **values} if constants else values)
 
+    @_translated
     def _command(self, text: str) -> None:
-        try:
-            self._driver.execute(text)
-        except _ERRORS as error:
-            raise _trouble(error) from error
+        self._driver.execute(text)
 
 
 class SqliteChanges(Changes):
     """Asks SQLite itself: its counter of commits costs no read, ours is read only when that has moved."""
 
-    def __init__(self, connection: SqliteConnection) -> None:
-        self._connection = connection
+    def __init__(self, driver: sqlite3.Connection) -> None:
+        self._driver = driver
         self._lock = Lock()
         self._data_version = -1
         self._generation: int | None = None
@@ -195,29 +210,23 @@ class SqliteChanges(Changes):
         """Return the generation that is committed now; null where the file cannot be read."""
         with self._lock:
             try:
-                version = self._connection.data_version()
+                # Differs once any other connection has committed anything, and the writer is another connection.
+                version = self._driver.execute("PRAGMA data_version").fetchone()[0]
                 if version != self._data_version:
-                    row = self._connection.one(_GENERATION)
+                    row = self._driver.execute(_GENERATION).fetchone()
                     # A commit between the two moves the counter again, and is found by the next call.
                     self._generation, self._data_version = (row[0] if row else None), version
-            except (Trouble, *_ERRORS):
+            except _ERRORS:
                 self._data_version, self._generation = -1, None
             return self._generation
 
     def committed(self) -> None:
-        """Nothing to do: the writer is another connection."""
+        """Nothing to do: SQLite counts."""
 
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
-            self._connection.close()
-
-
-def _trouble(error: Exception) -> Trouble:
-    # What was busy was waited for already: nothing of SQLite's is worth an immediate second try.
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    refused = isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.ProgrammingError)
-    return StatementRefused(name) if refused else Trouble(name)
+            self._driver.close()
 
 
 def _refused(found: str, wanted: str) -> ConfigurationRefused:

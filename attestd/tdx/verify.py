@@ -62,36 +62,35 @@ def verify(quote: Quote, key: AttestationKey, collateral: Collateral, at: dateti
     require_qe_identity(collateral.qe_identity, key.qe_report)  # (8)
     verify_p256(key.public_key, quote.signature, quote.signed, Reason.TDX_QUOTE_SIGNATURE)  # (9)
     tcb = select_tcb(collateral, pck.claims, key.qe_report, quote.body)  # (10) - (13)
-    body = quote.body
     validity = pck.validity.narrowed(collateral.validity)
-    match body:
-        case TdReport():
+    match quote.body:
+        case TdReport() as body:
             return TdxClaims(
-                **body._asdict(),
-                evidence_id=quote.evidence_id,
-                quote_version=quote.version,
-                user_data=quote.user_data,
-                flags=td_flags(body),
-                tcb=tcb,
-                pck=pck.claims,
-                qe=key.claims,
-                validity=validity,
-                endorsement_digests=collateral.digests,
-                trailing_bytes=len(quote.trailing),
+                *body,
+                quote.evidence_id,
+                quote.version,
+                quote.user_data,
+                td_flags(body),
+                tcb,
+                pck.claims,
+                key.claims,
+                validity,
+                collateral.digests,
+                len(quote.trailing),
             )
-        case SgxReport():
+        case SgxReport() as body:
             return SgxClaims(
-                **body._asdict(),
-                evidence_id=quote.evidence_id,
-                quote_version=quote.version,
-                user_data=quote.user_data,
-                flags=sgx_flags(body),
-                tcb=tcb,
-                pck=pck.claims,
-                qe=key.claims,
-                validity=validity,
-                endorsement_digests=collateral.digests,
-                trailing_bytes=len(quote.trailing),
+                *body,
+                quote.evidence_id,
+                quote.version,
+                quote.user_data,
+                sgx_flags(body),
+                tcb,
+                pck.claims,
+                key.claims,
+                validity,
+                collateral.digests,
+                len(quote.trailing),
             )
 
 

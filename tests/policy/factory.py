@@ -165,19 +165,19 @@ REGISTERS: dict[str, Any] = {
 
 
 def changed(claims: TdxClaims = TDX_CLAIMS, **changes: Any) -> TdxClaims:
-    return replace(claims, **changes)
+    return claims._replace(**changes)
 
 
 def with_tcb(claims: TdxClaims = TDX_CLAIMS, **changes: Any) -> TdxClaims:
-    return replace(claims, tcb=replace(claims.tcb, **changes))
+    return claims._replace(tcb=claims.tcb._replace(**changes))
 
 
 def with_pck(claims: TdxClaims = TDX_CLAIMS, **changes: Any) -> TdxClaims:
-    return replace(claims, pck=replace(claims.pck, **changes))
+    return claims._replace(pck=claims.pck._replace(**changes))
 
 
 def with_key(**changes: Any) -> Facts:
-    return replace(FACTS, key=replace(KEY, **changes))
+    return FACTS._replace(key=replace(KEY, **changes))
 
 
 def verdict(

@@ -1,7 +1,7 @@
 """Appraisal: each check alone, and what the verdict is made of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -36,7 +36,7 @@ from tests.policy.factory import (
 )
 
 OTHER = b"x" * 48
-BARE = replace(FACTS, key=None)
+BARE = FACTS._replace(key=None)
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,18 @@ CASES = {
     "collateral age": Case(
         Check.COLLATERAL_AGE,
         {"max_collateral_age_seconds": str(9 * 86400)},
-        facts=replace(FACTS, collateral_issued_at=AT - timedelta(days=9, seconds=1)),
+        facts=FACTS._replace(collateral_issued_at=AT - timedelta(days=9, seconds=1)),
     ),
-    "debug": Case(Check.DEBUG, {}, replace(TDX_CLAIMS, flags=(Flag.DEBUG,))),
-    "sgx debug": Case(Check.DEBUG, {}, replace(SGX_CLAIMS, flags=(Flag.DEBUG,)), good=SGX_CLAIMS, fields=SGX),
+    "debug": Case(Check.DEBUG, {}, TDX_CLAIMS._replace(flags=(Flag.DEBUG,))),
+    "sgx debug": Case(Check.DEBUG, {}, SGX_CLAIMS._replace(flags=(Flag.DEBUG,)), good=SGX_CLAIMS, fields=SGX),
     "flag": Case(
         Check.FLAGS,
         {"tdx.flags": '["pks"]'},
-        replace(TDX_CLAIMS, flags=(Flag.PKS, Flag.MIGRATABLE)),
-        good=replace(TDX_CLAIMS, flags=(Flag.PKS,)),
+        TDX_CLAIMS._replace(flags=(Flag.PKS, Flag.MIGRATABLE)),
+        good=TDX_CLAIMS._replace(flags=(Flag.PKS,)),
     ),
-    "no flag": Case(Check.FLAGS, {}, replace(TDX_CLAIMS, flags=(Flag.PKS,))),
-    "sgx flag": Case(Check.FLAGS, {}, replace(SGX_CLAIMS, flags=(Flag.PKS,)), good=SGX_CLAIMS, fields=SGX),
+    "no flag": Case(Check.FLAGS, {}, TDX_CLAIMS._replace(flags=(Flag.PKS,))),
+    "sgx flag": Case(Check.FLAGS, {}, SGX_CLAIMS._replace(flags=(Flag.PKS,)), good=SGX_CLAIMS, fields=SGX),
     "status": Case(Check.TCB_STATUS, {}, with_tcb(status=TcbStatus.OUT_OF_DATE)),
     "grace": Case(
         Check.TCB_GRACE,
@@ -139,42 +139,42 @@ CASES = {
         Check.DENIED_PPID, {"tdx.platform.denied_ppids": digest_of(bytes(16))}, with_pck(ppid=bytes(16))
     ),
     "trailing bytes": Case(
-        Check.TRAILING_BYTES, {"tdx.trailing_bytes": '"none"'}, replace(TDX_CLAIMS, trailing_bytes=70)
+        Check.TRAILING_BYTES, {"tdx.trailing_bytes": '"none"'}, TDX_CLAIMS._replace(trailing_bytes=70)
     ),
     "sgx trailing bytes": Case(
         Check.TRAILING_BYTES,
         {"sgx.trailing_bytes": '"none"'},
-        replace(SGX_CLAIMS, trailing_bytes=1),
+        SGX_CLAIMS._replace(trailing_bytes=1),
         good=SGX_CLAIMS,
         fields=SGX,
     ),
-    "mrseam": Case(Check.MRSEAM, {"tdx.mrseam": f'["{TDX_CLAIMS.mrseam.hex()}"]'}, replace(TDX_CLAIMS, mrseam=OTHER)),
-    "mrsignerseam": Case(Check.MRSIGNERSEAM, {"tdx.mrsignerseam": '"zero"'}, replace(TDX_CLAIMS, mrsignerseam=OTHER)),
+    "mrseam": Case(Check.MRSEAM, {"tdx.mrseam": f'["{TDX_CLAIMS.mrseam.hex()}"]'}, TDX_CLAIMS._replace(mrseam=OTHER)),
+    "mrsignerseam": Case(Check.MRSIGNERSEAM, {"tdx.mrsignerseam": '"zero"'}, TDX_CLAIMS._replace(mrsignerseam=OTHER)),
     "mrservicetd zero": Case(
         Check.MRSERVICETD,
         {"tdx.mrservicetd": '"zero"'},
-        replace(TDX_CLAIMS, mrservicetd=OTHER),
-        good=replace(TDX_CLAIMS, mrservicetd=bytes(48)),
+        TDX_CLAIMS._replace(mrservicetd=OTHER),
+        good=TDX_CLAIMS._replace(mrservicetd=bytes(48)),
     ),
     "mrservicetd another": Case(
         Check.MRSERVICETD,
         {"tdx.mrservicetd": f'["{OTHER.hex()}"]'},
-        replace(TDX_CLAIMS, mrservicetd=bytes(48)),
-        good=replace(TDX_CLAIMS, mrservicetd=OTHER),
+        TDX_CLAIMS._replace(mrservicetd=bytes(48)),
+        good=TDX_CLAIMS._replace(mrservicetd=OTHER),
     ),
     "mrservicetd not in the quote": Case(
         Check.MRSERVICETD,
         {"tdx.mrservicetd": f'["{OTHER.hex()}"]'},
-        good=replace(TDX_CLAIMS, mrservicetd=OTHER),
+        good=TDX_CLAIMS._replace(mrservicetd=OTHER),
     ),
     "xfam required": Case(
-        Check.XFAM, {"tdx.xfam_required": "[0, 1, 2]"}, replace(TDX_CLAIMS, xfam=bytes.fromhex("e600060000000000"))
+        Check.XFAM, {"tdx.xfam_required": "[0, 1, 2]"}, TDX_CLAIMS._replace(xfam=bytes.fromhex("e600060000000000"))
     ),
     "xfam forbidden": Case(
-        Check.XFAM, {"tdx.xfam_forbidden": "[63]"}, replace(TDX_CLAIMS, xfam=bytes.fromhex("e700060000000080"))
+        Check.XFAM, {"tdx.xfam_forbidden": "[63]"}, TDX_CLAIMS._replace(xfam=bytes.fromhex("e700060000000080"))
     ),
-    "event log": Case(Check.EVENT_LOG, {"tdx.event_log": '"required"'}, facts=replace(FACTS, event_log_replayed=False)),
-    "image": Case(Check.IMAGE, {"tdx.images": f"[{ONE}]"}, replace(TDX_CLAIMS, rtmr3=OTHER)),
+    "event log": Case(Check.EVENT_LOG, {"tdx.event_log": '"required"'}, facts=FACTS._replace(event_log_replayed=False)),
+    "image": Case(Check.IMAGE, {"tdx.images": f"[{ONE}]"}, TDX_CLAIMS._replace(rtmr3=OTHER)),
     "image role": Case(
         Check.IMAGE_ROLE,
         {"tdx.images": f"[{WORKER}]"},
@@ -189,29 +189,29 @@ CASES = {
     "sgx image": Case(
         Check.IMAGE,
         {"sgx.images": f"[{ENCLAVE}]"},
-        replace(SGX_CLAIMS, isvprodid=8),
+        SGX_CLAIMS._replace(isvprodid=8),
         good=SGX_CLAIMS,
         fields=SGX,
     ),
     "sgx image signer": Case(
         Check.IMAGE,
         {"sgx.images": f"[{ANY_ENCLAVE}]"},
-        replace(SGX_CLAIMS, mrsigner=b"x" * 32),
-        good=replace(SGX_CLAIMS, mrenclave=b"x" * 32),
+        SGX_CLAIMS._replace(mrsigner=b"x" * 32),
+        good=SGX_CLAIMS._replace(mrenclave=b"x" * 32),
         fields=SGX,
     ),
     "sgx security version": Case(
-        Check.ISVSVN, {"sgx.images": f"[{ENCLAVE}]"}, replace(SGX_CLAIMS, isvsvn=4), good=SGX_CLAIMS, fields=SGX
+        Check.ISVSVN, {"sgx.images": f"[{ENCLAVE}]"}, SGX_CLAIMS._replace(isvsvn=4), good=SGX_CLAIMS, fields=SGX
     ),
     "denied register": Case(
         Check.DENIED_MEASUREMENT,
         {"tdx.denied_measurements": f'["{OTHER.hex()}"]'},
-        replace(TDX_CLAIMS, rtmr1=OTHER),
+        TDX_CLAIMS._replace(rtmr1=OTHER),
     ),
     "denied enclave": Case(
         Check.DENIED_MEASUREMENT,
         {"sgx.denied_measurements": f'["{OTHER[:32].hex()}"]'},
-        replace(SGX_CLAIMS, mrsigner=OTHER[:32]),
+        SGX_CLAIMS._replace(mrsigner=OTHER[:32]),
         good=SGX_CLAIMS,
         fields=SGX,
     ),
@@ -274,7 +274,7 @@ def test_deny_wins(rule: dict[str, str]) -> None:
 
 def test_all_findings_are_collected_and_the_worst_tier_wins() -> None:
     policy = load(edits={"allow_debug": "true", "tdx.mrseam": f'["{OTHER.hex()}"]', "bindings": '["cocoon"]'})
-    claims = replace(with_tcb(status=TcbStatus.OUT_OF_DATE), flags=(Flag.DEBUG, Flag.MIGRATABLE))
+    claims = with_tcb(status=TcbStatus.OUT_OF_DATE)._replace(flags=(Flag.DEBUG, Flag.MIGRATABLE))
     bad = verdict(policy, claims)
     assert bad.tier is Tier.CONTRAINDICATED
     assert bad.policy == policy.digest
@@ -290,7 +290,7 @@ def test_all_findings_are_collected_and_the_worst_tier_wins() -> None:
 
 @pytest.mark.parametrize(("fields", "claims"), [(TDX, TDX_CLAIMS), (SGX, SGX_CLAIMS)], ids=["tdx", "sgx"])
 def test_debug_is_never_affirming(fields: dict[str, str], claims: TdxClaims | SgxClaims) -> None:
-    debug = verdict(load(fields, {"allow_debug": "true"}), replace(claims, flags=(Flag.DEBUG,)))
+    debug = verdict(load(fields, {"allow_debug": "true"}), claims._replace(flags=(Flag.DEBUG,)))
     assert (debug.tier, faults(debug)) == (Tier.WARNING, {Check.DEBUG: Tier.WARNING})
 
 
@@ -357,8 +357,8 @@ def test_bare_evidence_is_judged_without_a_key() -> None:
 
 def test_any_flag_but_debug() -> None:
     policy = load(edits={"tdx.flags": '"any"'})
-    assert verdict(policy, replace(TDX_CLAIMS, flags=(Flag.MIGRATABLE,))).tier is Tier.AFFIRMING
-    assert faults(verdict(policy, replace(TDX_CLAIMS, flags=tuple(Flag)))) == {Check.DEBUG: Tier.CONTRAINDICATED}
+    assert verdict(policy, TDX_CLAIMS._replace(flags=(Flag.MIGRATABLE,))).tier is Tier.AFFIRMING
+    assert faults(verdict(policy, TDX_CLAIMS._replace(flags=tuple(Flag)))) == {Check.DEBUG: Tier.CONTRAINDICATED}
 
 
 # Images
@@ -381,21 +381,21 @@ def test_images_are_tuples_not_columns() -> None:
 
 def test_a_register_that_does_not_matter_may_be_another() -> None:
     policy = load(edits={"tdx.images": f"[{image(**{**REGISTERS, 'rtmr3': chr(34) + 'any' + chr(34)})}]"})
-    assert verdict(policy, replace(TDX_CLAIMS, rtmr3=OTHER)).tier is Tier.AFFIRMING
-    assert verdict(policy, replace(TDX_CLAIMS, rtmr2=OTHER)).tier is Tier.CONTRAINDICATED
+    assert verdict(policy, TDX_CLAIMS._replace(rtmr3=OTHER)).tier is Tier.AFFIRMING
+    assert verdict(policy, TDX_CLAIMS._replace(rtmr2=OTHER)).tier is Tier.CONTRAINDICATED
 
 
 def test_a_single_register_may_be_all_that_is_pinned() -> None:
     pins: dict[str, Any] = {**dict.fromkeys(REGISTERS, '"any"'), "mrtd": TDX_CLAIMS.mrtd}
     policy = load(edits={"tdx.images": f"[{image(**pins)}]"})
     assert verdict(policy).tier is Tier.AFFIRMING
-    assert verdict(policy, replace(TDX_CLAIMS, mrtd=OTHER)).tier is Tier.CONTRAINDICATED
+    assert verdict(policy, TDX_CLAIMS._replace(mrtd=OTHER)).tier is Tier.CONTRAINDICATED
 
 
 def test_another_image_is_shown_by_how_it_differs_from_the_nearest() -> None:
     _, _, images = two_images()
     policy = load(edits={"tdx.images": f"{images[:-1]}, {image('three', image_digest=bytes(32))}]"})
-    found = finding(verdict(policy, replace(TDX_CLAIMS, rtmr1=OTHER, rtmr2=b"y" * 48)), Check.IMAGE)
+    found = finding(verdict(policy, TDX_CLAIMS._replace(rtmr1=OTHER, rtmr2=b"y" * 48)), Check.IMAGE)
     assert found.got == (("rtmr1", OTHER), ("rtmr2", b"y" * 48))
     assert found.want == ("one", ("rtmr1", TDX_CLAIMS.rtmr1), ("rtmr2", TDX_CLAIMS.rtmr2))
 
@@ -441,7 +441,7 @@ def test_of_two_entries_for_one_image_the_later_end_counts() -> None:
 
 def test_a_security_version_may_be_higher() -> None:
     policy = load(SGX, {"sgx.images": f"[{ENCLAVE}]"})
-    assert verdict(policy, replace(SGX_CLAIMS, isvsvn=6)).tier is Tier.AFFIRMING
+    assert verdict(policy, SGX_CLAIMS._replace(isvsvn=6)).tier is Tier.AFFIRMING
 
 
 @pytest.mark.parametrize(("number", "more"), [(8, ()), (9, ("and 1 more",)), (20, ("and 12 more",))])
@@ -483,7 +483,7 @@ def test_a_maximum_age_never_prolongs_a_verdict() -> None:
 
 def test_ages_stop_at_the_end_of_the_calendar() -> None:
     last = datetime.max.replace(tzinfo=UTC)
-    claims = replace(TDX_CLAIMS, validity=TDX_CLAIMS.validity._replace(not_after=last))
+    claims = TDX_CLAIMS._replace(validity=TDX_CLAIMS.validity._replace(not_after=last))
     policy = load(edits={"max_age_seconds": "60", **status("UpToDate", grace="60")})
     late = verdict(policy, with_tcb(claims, tcb_date=last), at=last)
     assert (late.tier, late.not_after) == (Tier.AFFIRMING, last)

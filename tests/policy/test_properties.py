@@ -1,6 +1,5 @@
 """Whatever the document, loading refuses or returns; whatever the claims, appraising returns a verdict."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -78,15 +77,13 @@ unsure = st.sampled_from([None, False, True])
 @st.composite
 def intel(draw: st.DrawFn) -> dict[str, Any]:
     number = draw(st.integers(0, 2**31))
-    tcb = replace(
-        TCB,
+    tcb = TCB._replace(
         status=draw(st.sampled_from(TcbStatus)),
         advisory_ids=draw(advisories),
         tcb_date=draw(times),
         tcb_evaluation_data_number=number,
     )
-    pck = replace(
-        PCK,
+    pck = PCK._replace(
         fmspc=draw(st.binary(min_size=6, max_size=6)),
         ppid=draw(st.binary(min_size=16, max_size=16)),
         sgx_type=draw(st.sampled_from(["Standard", "Scalable", "Else"])),
@@ -106,7 +103,7 @@ def intel(draw: st.DrawFn) -> dict[str, Any]:
 
 
 tdx_claims = st.builds(
-    lambda common, measured: replace(TDX_CLAIMS, **common, **measured),
+    lambda common, measured: TDX_CLAIMS._replace(**common, **measured),
     intel(),
     st.fixed_dictionaries(
         {
@@ -117,7 +114,7 @@ tdx_claims = st.builds(
     ),
 )
 sgx_claims = st.builds(
-    lambda common, svn: replace(SGX_CLAIMS, **common, isvsvn=svn), intel(), st.integers(0, 2**16 - 1)
+    lambda common, svn: SGX_CLAIMS._replace(**common, isvsvn=svn), intel(), st.integers(0, 2**16 - 1)
 )
 keys = st.builds(
     KeyFacts,

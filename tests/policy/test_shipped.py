@@ -1,7 +1,6 @@
 """The policies that are shipped, and what the evidence cases expect of the strict one."""
 
 import tomllib
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -56,14 +55,14 @@ def test_what_is_remarked_of_the_shipped_policies_is_meant() -> None:
 
 @pytest.mark.parametrize("flag", Flag)
 def test_strict_accepts_harmless_flags_and_no_other(flag: Flag) -> None:
-    flagged = verdict(shipped("strict-tdx"), replace(TDX_CLAIMS, flags=(flag,)))
+    flagged = verdict(shipped("strict-tdx"), TDX_CLAIMS._replace(flags=(flag,)))
     assert (flagged.tier is Tier.AFFIRMING) == (flag in HARMLESS)
 
 
 @pytest.mark.parametrize("claims", [TDX_CLAIMS, SGX_CLAIMS], ids=["tdx", "sgx"])
 @pytest.mark.parametrize("status", TcbStatus)
 def test_strict_accepts_up_to_date_and_no_other(status: TcbStatus, claims: TdxClaims | SgxClaims) -> None:
-    judged = verdict(shipped("strict-tdx"), replace(claims, tcb=replace(claims.tcb, status=status)))
+    judged = verdict(shipped("strict-tdx"), claims._replace(tcb=claims.tcb._replace(status=status)))
     assert (judged.tier is Tier.AFFIRMING) == (status is TcbStatus.UP_TO_DATE)
 
 
@@ -82,15 +81,14 @@ def test_strict_says_what_the_evidence_expects(case: IntelCase) -> None:
         "flags": tuple(map(Flag, expected["policy_flags"])),
         "validity": Validity(not_before=case.at, not_after=case.at + timedelta(days=1)),
         "trailing_bytes": document["trailing_bytes"],
-        "tcb": replace(
-            TDX_CLAIMS.tcb,
+        "tcb": TDX_CLAIMS.tcb._replace(
             status=TcbStatus(expected["tcb_status"]),
             advisory_ids=tuple(expected["advisory_ids"]),
             tcb_date=datetime.fromisoformat(expected["tcb_level_date"]),
         ),
     }
     claims: TdxClaims | SgxClaims = TDX_CLAIMS if document["tee"] == "TDX" else SGX_CLAIMS
-    judged = appraise(shipped("strict-tdx"), replace(claims, **changes), replace(FACTS, key=None), case.at)
+    judged = appraise(shipped("strict-tdx"), claims._replace(**changes), FACTS._replace(key=None), case.at)
     assert (judged.tier is Tier.AFFIRMING) == expected["strict_policy_accepts"]
 
 

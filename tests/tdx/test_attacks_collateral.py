@@ -36,6 +36,7 @@ from attestd.simulator import (
     append,
     basic_constraints,
     cut,
+    flip,
     key_usage,
     p256_key,
     p384_key,
@@ -91,7 +92,7 @@ def authenticate(raw: RawCollateral, at: datetime = AT) -> Collateral:
 
 def same_claims(claims: CpuClaims) -> bool:
     """Whether these are the baseline's claims, but for the digests of the documents."""
-    return replace(claims, endorsement_digests=BASELINE.endorsement_digests) == BASELINE
+    return claims._replace(endorsement_digests=BASELINE.endorsement_digests) == BASELINE
 
 
 def by(signer: Any, chain: bytes) -> RawCollateral:
@@ -599,6 +600,11 @@ def test_c25_relaunch_of_another_level() -> None:
     assert relaunch(configuration, bytes(svns(4, 1, 2))) == "TDRelaunchAdvisedConfigurationNeeded"
 
 
+def test_c25_relaunch_saves_no_revoked_level() -> None:
+    with not_authentic(Reason.TDX_TCB_REVOKED):
+        relaunch(tcb_info(set_status("Revoked", 1)), bytes(svns(4, 1, 2)))
+
+
 def test_c25_relaunch_of_version_0() -> None:
     # The newest level says what version 0 must have: components 0 and 2.
     for svn2, status in (
@@ -695,7 +701,7 @@ def test_c47_clock_moves_on_while_collateral_is_kept(raw: RawCollateral, reason:
     parsed, key = authenticated(QUOTE)
     collateral = authenticate(raw)
     assert collateral.validity.not_after == AT
-    assert same_claims(replace(verify(parsed, key, collateral, AT), validity=BASELINE.validity))
+    assert same_claims(verify(parsed, key, collateral, AT)._replace(validity=BASELINE.validity))
     with rejected(reason):
         verify(parsed, key, collateral, AT + SECOND)
     with rejected(reason):
@@ -723,6 +729,14 @@ def test_c47_pck_expires_while_it_is_kept() -> None:
         verify(parsed, key, authenticate(COLLATERAL), AT + SECOND)
     with not_authentic(Reason.TDX_PCK_EXPIRED):
         authenticated(short_lived.quote(), at=AT + SECOND)
+
+
+def test_c47_pck_begins_while_it_is_kept() -> None:
+    begins = Attester.of(VENDOR, edit=lambda form: replace(form, not_before=AT))
+    parsed, key = authenticated(begins.quote())
+    assert verify(parsed, key, authenticate(COLLATERAL), AT).validity.not_before == AT
+    with not_authentic(Reason.TDX_PCK_NOT_YET_VALID):
+        verify(parsed, key, authenticate(COLLATERAL), AT - SECOND)
 
 
 def policy_findings(claims: CpuClaims, policy: AppraisalPolicy, collateral: Collateral) -> list[str]:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 import attestd
 from attestd.binding.verify import Bound, verify_binding
 from attestd.claims import CpuClaims, Flag, PckCa, TcbStatus, TdxClaims
+from attestd.codec import load_der_sequence
 from attestd.errors import AttestdError, Reason
 from attestd.evidence import Evidence, KeyEvidence, QuoteEvidence, dump_evidence_json, load_evidence_json
 from attestd.policy import AppraisalPolicy, Check, Facts, appraise
@@ -307,7 +308,7 @@ def pinned(*images: TdReport) -> AppraisalPolicy:
 def test_t14_measurement(name: str) -> None:
     changed = replace(TdReport(), **{name: flip(47)(getattr(TdReport(), name))})
     claims = td(quote(changed))
-    assert claims == replace(BASELINE, evidence_id=claims.evidence_id, **{name: getattr(changed, name)})
+    assert claims == BASELINE._replace(evidence_id=claims.evidence_id, **{name: getattr(changed, name)})
     assert claims.evidence_id != BASELINE.evidence_id
     (finding,) = (one for one in appraised(claims, pinned(TdReport())).findings if one.outcome is not Tier.AFFIRMING)
     assert (finding.check, finding.got) == (Check.IMAGE, ((name, getattr(changed, name)),))
@@ -427,7 +428,7 @@ def test_t22_module_identity() -> None:
         verified(quote(TdReport(tee_tcb_svn=bytes(svns(6, 7, 3)))))
     lower_case = tcb_info(lambda info: info["tdxModuleIdentities"][1].update(id="tdx_01"))
     claims = verified(QUOTE, lower_case)
-    assert claims.tcb == replace(BASELINE.tcb, tdx_module_id="tdx_01")
+    assert claims.tcb == BASELINE.tcb._replace(tdx_module_id="tdx_01")
     none = tcb_info(lambda info: info.pop("tdxModuleIdentities"))
     with not_authentic(Reason.TDX_MODULE_MISMATCH):
         verified(QUOTE, none)
@@ -512,6 +513,22 @@ def without(suffix: str) -> Callable[[list[tuple[str, bytes]]], list[tuple[str, 
     return lambda items: [(name, old) for name, old in items if name != suffix]
 
 
+def with_tcb_item(suffix: str, value: bytes) -> Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]:
+    """Add one item to the TCB, which is an item itself."""
+
+    def edit(items: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        (tcb,) = load_der_sequence(dict(items)["2"], Reason.DER_MALFORMED)
+        return item("2", sequence(tcb.content, sequence(oid(f"{SGX_EXTENSION}.2.{suffix}"), value)))(items)
+
+    return edit
+
+
+def extended(more: bytes) -> Platform:
+    """Add bytes behind the items of the SGX extension."""
+    (items,) = load_der_sequence(Platform().extension().value, Reason.DER_MALFORMED)
+    return Platform(sgx_extension=sequence(items.content, more))
+
+
 def configuration(value: bytes) -> bytes:
     return sequence(sequence(oid(f"{SGX_EXTENSION}.7.1"), value))
 
@@ -537,12 +554,16 @@ def configuration(value: bytes) -> bytes:
         Platform(edit=without("4")),
         Platform(edit=without("5")),
         Platform(edit=item("2", octets(b"no sequence"))),
+        Platform(edit=with_tcb_item("19", integer(1))),
         Platform(edit=item("4", integer(0xF0516D000000))),
         Platform(edit=item("5", integer(1))),
         Platform(edit=item("4", octets(bytes.fromhex("f0516d000000")) + octets(b"one more"))),
         Platform(edit=item("7", configuration(b"\x01\x01\x7f"))),
         Platform(edit=item("7", configuration(b"\x01\x02\xff\xff"))),
         Platform(edit=item("7", configuration(integer(1)))),
+        extended(put(0, b"\x31")(sequence(oid(f"{SGX_EXTENSION}.8"), octets(b"in a SET")))),
+        extended(sequence(octets(b"in place of an OID"), octets(b""))),
+        extended(sequence(oid(f"{SGX_EXTENSION}.8"))),
         Platform(sgx_extension=b""),
         Platform(sgx_extension=octets(b"no sequence")),
         Platform(sgx_extension=sequence() + sequence()),
@@ -565,7 +586,7 @@ def test_t27_no_sgx_extension() -> None:
 
 def test_t27_unknown_and_absent_items() -> None:
     # Intel adds items, and those of the Platform CA are absent below the Processor CA.
-    more = Platform(edit=lambda items: [*items, ("8", octets(b"of the future"))])
+    more = extended(sequence(oid(f"{SGX_EXTENSION}.8"), octets(b"of the future")))
     assert verified(Attester.of(VENDOR, more).quote()).pck.fmspc == BASELINE.pck.fmspc
     none = verified(Attester.of(VENDOR, Platform(edit=item("7", sequence()))).quote()).pck
     assert (none.dynamic_platform, none.cached_keys, none.smt_enabled) == (None, None, None)
@@ -618,6 +639,15 @@ def test_t28_ca_as_leaf() -> None:
 def test_t28_leaf_of_another_role(name: str) -> None:
     with not_authentic(Reason.TDX_PCK_CHAIN):
         verified(Attester.of(VENDOR, edit=lambda form: replace(form, subject=subject_name(name))).quote())
+
+
+def test_t28_issuer_of_another_role() -> None:
+    # A CA below the pinned root that is not one of the two, and the root itself.
+    other = VENDOR.reissue("platform_ca", lambda form: replace(form, subject=subject_name("SGX Other CA")))
+    by_root = Attester.of(replace(VENDOR, platform_ca=VENDOR.root)).pck.der
+    for chain in (Attester.of(other).pck_chain, (by_root, ROOT_DER), (by_root, ROOT_DER, ROOT_DER)):
+        with not_authentic(Reason.TDX_PCK_CHAIN):
+            verified(quote(cert_data=pem(*chain)))
 
 
 @pytest.mark.parametrize(
@@ -683,7 +713,7 @@ def test_t32_isv_svn_of_the_quoting_enclave() -> None:
 @pytest.mark.parametrize("attributes", [flip(0, 2)(TD_QE.attributes), flip(15)(TD_QE.attributes)])
 def test_t33_attributes_outside_of_the_mask(attributes: bytes) -> None:
     claims = td(quote(qe=replace(TD_QE, attributes=attributes)))
-    assert claims == replace(BASELINE, qe=replace(BASELINE.qe, attributes=attributes))
+    assert claims == BASELINE._replace(qe=BASELINE.qe._replace(attributes=attributes))
 
 
 @pytest.mark.parametrize("tail", [b"\x01" + bytes(31), bytes(31) + b"\x80"])
@@ -779,13 +809,13 @@ def test_t42_truncated() -> None:
         with malformed(Reason.TDX_QUOTE_TRUNCATED):
             verified(QUOTE[:size])
     for size in range(end, len(QUOTE)):
-        assert verified(QUOTE[:size]) == replace(BASELINE, trailing_bytes=size - end)
+        assert verified(QUOTE[:size]) == BASELINE._replace(trailing_bytes=size - end)
 
 
 @pytest.mark.parametrize("tail", [b"", bytes(1), bytes(70), bytes(8192), b"text behind the quote", b"\xff" * 8192])
 def test_t43_trailing_bytes(tail: bytes) -> None:
     claims = td(quote(trailing=tail))
-    assert claims == replace(BASELINE, trailing_bytes=len(tail))
+    assert claims == BASELINE._replace(trailing_bytes=len(tail))
     assert failing(claims) == []
     # A policy may want none.
     none = factory.load(edits={"tdx.trailing_bytes": '"none"'})
@@ -902,7 +932,7 @@ def test_t47_hex() -> None:
 
 def test_t48_two_quotes() -> None:
     second = quote(TdReport(mrtd=bytes(48)))
-    assert verified(QUOTE + second) == replace(BASELINE, trailing_bytes=len(END) + len(second))
+    assert verified(QUOTE + second) == BASELINE._replace(trailing_bytes=len(END) + len(second))
 
 
 def test_t49_sgx_quote_for_tdx() -> None:

@@ -86,7 +86,7 @@ def test_every_truncation(subject: Subject) -> None:
     accepted = subject.verified(subject.raw)
     end = len(subject.raw) - accepted.trailing_bytes
     outcomes = [
-        subject.outcome(subject.raw[:size], replace(accepted, trailing_bytes=size - end))
+        subject.outcome(subject.raw[:size], accepted._replace(trailing_bytes=size - end))
         for size in range(len(subject.raw) + 1)
     ]
     shown(subject.name, "truncations", Counter(outcomes))
@@ -122,7 +122,7 @@ def test_every_byte_of_a_document(name: str) -> None:
             # The signature may be written in hex of either case.
             assert name in ("tcb_info", "qe_identity")
             assert document.lower() == mutant.lower()
-            assert verified(QUOTE, raw) == replace(accepted, endorsement_digests=raw.digests)
+            assert verified(QUOTE, raw) == accepted._replace(endorsement_digests=raw.digests)
             counts["accepted"] += 1
     shown("simulated", f"flips of one bit in each byte of {name}", counts)
 
@@ -131,6 +131,6 @@ def test_the_sweep_can_fail() -> None:
     """A mutant that is accepted with other claims does not count as accepted."""
     other = Subject("other", ATTESTER.quote(), COLLATERAL, ANCHORS, AT)
     with pytest.raises(AssertionError):
-        other.outcome(QUOTE, replace(verified(), trailing_bytes=1))
+        other.outcome(QUOTE, verified()._replace(trailing_bytes=1))
     assert other.outcome(QUOTE[:100], verified()) == Reason.TDX_QUOTE_TRUNCATED
     assert parse_quote(QUOTE).evidence_id == verified().evidence_id
