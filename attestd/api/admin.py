@@ -1,5 +1,6 @@
 """The routes of the admin listener: what is approved, who may call, what is revoked. Every act is audited."""
 
+import asyncio
 from datetime import timedelta
 from typing import Annotated
 
@@ -134,6 +135,8 @@ async def revoke(request: Request) -> Response:
         by=by,
         at=registrar.now(),
     )
+    # Other processes hear of it within moments; who was told so may rely on it.
+    await asyncio.sleep(registrar.registry.delay)
     return fresh(201, dump(export_revocation(revocation)))
 
 

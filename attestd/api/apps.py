@@ -36,7 +36,7 @@ def public_edge(site: Site) -> Edge:
     app = _app(
         "attestd", "Verifies confidential computing evidence and registers the keys that it proves.", public.router
     )
-    return Edge(site, app, direct=public.DIRECT, answers=site.answers)
+    return Edge(site, app, public.DIRECT)
 
 
 def admin_edge(site: Site) -> Edge:

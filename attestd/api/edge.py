@@ -1,7 +1,7 @@
 """The edge: what stands between a connection and the routes, as plain ASGI.
 
-It names each request, answers the two calls that carry the load without a framework in between, makes a problem of
-every error, counts, and logs. Nothing that is answered depends on Host or X-Forwarded-*, which are never read; there is
+It names each request, calls the routes that carry the load without a framework in between, makes a problem of every
+error, counts, and logs. Nothing that is answered depends on Host or X-Forwarded-*, which are never read; there is
 no CORS, because no page of another origin is a client.
 """
 
@@ -20,9 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from attestd.api.access import rate_refusal
 from attestd.api.exchange import EXCHANGE, Exchange, Site
 from attestd.api.intake import Disconnected
-from attestd.api.keys import KeyAnswers, marks
+from attestd.api.keys import marks
 from attestd.api.logs import FIELDS
-from attestd.api.problem import Answer, Headers, internal_failure, refusal
+from attestd.api.problem import NO_SNIFFING, Answer, Headers, internal_failure, refusal
 from attestd.codec import Json
 from attestd.errors import AttestdError, Reason, RequestRefused
 from attestd.metrics import LimitScope
@@ -31,8 +31,6 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 _log: Final = logging.getLogger(__name__)
 
-KEY_PREFIX: Final = "/v1/keys/"
-_KEY_ROUTE: Final = "/v1/keys/{key_id}"
 _UNMATCHED: Final = "unmatched"
 # Probes come from few addresses, and must not be told to wait.
 _UNLIMITED: Final = frozenset({"/healthz", "/healthz/live", "/healthz/ready", "/metrics"})
@@ -44,55 +42,21 @@ _INTERNAL: Final = 500
 class Edge:
     """One listener: the ASGI application that uvicorn runs."""
 
-    def __init__(
-        self,
-        site: Site,
-        app: ASGIApp,
-        *,
-        direct: Mapping[tuple[str, str], Endpoint] | None = None,
-        answers: KeyAnswers | None = None,
-    ) -> None:
-        """Take the application behind the edge, and what may be answered without it.
+    def __init__(self, site: Site, app: ASGIApp, direct: Mapping[tuple[str, str], Endpoint] | None = None) -> None:
+        """Take the application behind the edge, and which of its routes are called without it.
 
-        `direct` maps method and path to the very function that the application documents as that route; `answers` is
-        where its route for one key keeps what it has read.
+        `direct` maps method and path to the very function that the application documents as that route.
         """
         self.metrics = site.metrics
+        self.marks = marks(site.settings)
         self._site = site
         self._app = app
         self._direct = direct or {}
-        self._answers = answers
-        self.marks = marks(site.settings)
         self._prefix = secrets.token_hex(6)
         self._numbers = count(1)
-        self._key_requests = site.metrics.requests.labels(_KEY_ROUTE, "2xx")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. What is answered from memory is counted, and neither timed nor named."""
-        kept = self._kept_answer(scope)
-        if kept is None:
-            await self._serve(scope, receive, send)
-        else:
-            start, body = kept
-            self._key_requests.inc()
-            await send(start)
-            await send(body)
-
-    def _kept_answer(self, scope: Scope) -> tuple[Message, Message] | None:
-        if self._answers is None or scope["method"] != "GET" or scope["query_string"]:
-            return None
-        at = self._site.clock()
-        kept = self._answers.find(scope["path"], at)
-        if kept is None:
-            return None
-        if_none_match = next((value for name, value in scope["headers"] if name == b"if-none-match"), None)
-        if if_none_match is None and at <= kept.until:
-            return kept.whole, kept.body
-        answer = kept.answer.answer(at, if_none_match)
-        start = {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
-        return start, {"type": "http.response.body", "body": answer.body}
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         started = perf_counter()
         exchange = scope[EXCHANGE] = Exchange(self._site, f"{self._prefix}-{next(self._numbers):x}")
         endpoint = None if scope["query_string"] else self._direct.get((scope["method"], scope["path"]))
@@ -138,7 +102,7 @@ class _Outgoing:
     def __init__(self, send: Send, request_id: str, marks: Headers, tell: Callable[[int], None]) -> None:
         self.started = False
         self._send = send
-        self._headers = [(b"x-content-type-options", b"nosniff"), (b"x-request-id", request_id.encode()), *marks]
+        self._headers = [NO_SNIFFING, (b"x-request-id", request_id.encode()), *marks]
         self._tell = tell
 
     async def __call__(self, message: Message) -> None:

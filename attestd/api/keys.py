@@ -2,22 +2,23 @@
 
 An answer is kept as bytes while nothing in the registry has changed, by whichever process, and while the key is within
 its window; both are looked at each time. So a revocation is seen by the next request, and so is the end of a key.
+What is kept is sent by the connection itself (protocol.py), without a task or a framework in between.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from starlette.types import Message
-
-from attestd.api.problem import JSON_HEADER, Answer, Headers
+from attestd.api.problem import JSON_HEADER, NO_SNIFFING, Answer, Headers, head_of
 from attestd.codec import Json
 from attestd.registrar.documents import dump, export_key
 from attestd.registry import Registry
 from attestd.registry.values import Key, KeyState
 from attestd.settings import Settings
 
+KEY_ROUTE: Final = "/v1/keys/{key_id}"
 # Some 2 KiB each.
 _MAX_KEPT: Final = 16_384
 # Seconds for which others may keep an answer: for so long a revocation goes unseen by who does not ask again.
@@ -84,53 +85,48 @@ def cache_control(valid_until: datetime, at: datetime, *, kept: bool) -> tuple[b
     return _MAX_AGES[min(MAX_AGE, max(0, int((valid_until - at).total_seconds())))]
 
 
+@dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """An answer about a trusted key, in the form in which it leaves: there is nothing left to do for a request."""
+    """An answer about a trusted key in the form in which it leaves: what follows the status line and the date."""
 
-    __slots__ = ("answer", "body", "ends", "starts", "until", "whole")
-
-    def __init__(self, answer: KeyAnswer, marks: Headers) -> None:
-        """Write it out as it is for as long as others may keep it for the longest time."""
-        self.answer = answer
-        self.starts = answer.valid_from
-        self.ends = answer.valid_until
-        self.until = answer.valid_until - timedelta(seconds=MAX_AGE)
-        self.whole: Message = {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [
-                JSON_HEADER,
-                (b"etag", answer.etag),
-                _MAX_AGES[MAX_AGE],
-                (b"content-length", b"%d" % len(answer.body)),
-                *marks,
-            ],
-        }
-        self.body: Message = {"type": "http.response.body", "body": answer.body}
+    starts: datetime
+    until: datetime  # from here on the end of the key is too near for the longest time that others may keep it
+    etag: bytes
+    whole: bytes
+    unchanged: bytes
 
 
 class KeyAnswers:
-    """Answers about keys that are trusted, by the path that was asked for."""
+    """Answers about keys that are trusted, by the URL that was asked for."""
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(self, registry: Registry, settings: Settings, clock: Callable[[], datetime]) -> None:
         """Keep nothing yet."""
         self._registry = registry
+        self._clock = clock
         self._marks = marks(settings)
         self._generation: int | None = None
-        self._kept: dict[str, KeptAnswer] = {}
+        self._kept: dict[bytes, KeptAnswer] = {}
 
-    def find(self, path: str, at: datetime) -> KeptAnswer | None:
-        """Return the answer that is kept, if it still holds."""
-        kept = self._kept.get(path)
+    def find(self, url: bytes) -> KeptAnswer | None:
+        """Return the answer that is kept, if it still holds now."""
+        kept = self._kept.get(url)
         if kept is None or self._generation is None or self._registry.generation() != self._generation:
             return None
-        return kept if kept.starts <= at <= kept.ends else None
+        return kept if kept.starts <= self._clock() <= kept.until else None
 
-    def keep(self, path: str, answer: KeyAnswer, generation: int | None) -> None:
+    def keep(self, url: bytes, answer: KeyAnswer, generation: int | None) -> None:
         """Keep an answer that was read after `generation` was taken."""
         if not answer.active or generation is None:
             return
         if generation != self._generation or len(self._kept) >= _MAX_KEPT:
             self._kept.clear()
             self._generation = generation
-        self._kept[path] = KeptAnswer(answer, self._marks)
+        caching: Headers = [(b"etag", answer.etag), _MAX_AGES[MAX_AGE], NO_SNIFFING, *self._marks]
+        length = (b"content-length", b"%d" % len(answer.body))
+        self._kept[url] = KeptAnswer(
+            starts=answer.valid_from,
+            until=answer.valid_until - timedelta(seconds=MAX_AGE),
+            etag=answer.etag,
+            whole=head_of([JSON_HEADER, *caching, length]) + answer.body,
+            unchanged=head_of([JSON_HEADER, *caching]),
+        )

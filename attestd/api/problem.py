@@ -25,6 +25,7 @@ _MAX_PART: Final = 300
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 JSON_HEADER: Final = (b"content-type", b"application/json")
+NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
 _NOT_MODIFIED: Final = 304
 _BASE: Final[Headers] = [(b"content-type", PROBLEM_TYPE), (b"cache-control", b"no-store")]
 
@@ -81,6 +82,11 @@ class Answer(Response):
         length = [] if status == _NOT_MODIFIED else [(b"content-length", b"%d" % len(body))]
         self.raw_headers = [*headers, *length]
         self.reason = reason
+
+
+def head_of(headers: Headers) -> bytes:
+    """Write headers as they are sent, with the empty line behind them."""
+    return b"".join(name + b": " + value + b"\r\n" for name, value in headers) + b"\r\n"
 
 
 def fresh(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Answer:

@@ -13,7 +13,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from attestd.api.problem import Headers, refusal
+from attestd.api.keys import KeyAnswers, matches
+from attestd.api.problem import Headers, head_of, refusal
 from attestd.errors import AttestdError, Malformed, Reason, RequestRefused
 from attestd.metrics import CutCause, Metrics
 
@@ -39,6 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     metrics: Metrics
     marks: Headers
+    answers: KeyAnswers | None
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._fault: _Fault = _NOT_HTTP
         self._refused = False
+        self._from_memory: tuple[bytes, bytes] | None = None  # the answer to the request that is being read
         self._open = False  # a request has begun and is not complete
         self._in_head = False
         self._began = False  # in the data that is being parsed
@@ -124,7 +127,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.headers) > MAX_HEADERS or self._head_size() > MAX_HEAD_SIZE:
             self._fail(_TOO_LARGE)
         self._in_head = False
-        super().on_headers_complete()
+        self._from_memory = self._find()
+        if self._from_memory is None:
+            super().on_headers_complete()
         # The application has the list as it is now; what the parser adds to this one are trailers.
         self.headers = []
 
@@ -145,7 +150,33 @@ class BoundedProtocol(HttpToolsProtocol):
         self._open = False
         if self._deadline is not None:
             self._disarm()
-        super().on_message_complete()
+        if self._from_memory is None:
+            super().on_message_complete()
+        else:
+            self._answer(*self._from_memory)
+
+    # What needs no application
+
+    def _find(self) -> tuple[bytes, bytes] | None:
+        """Return status line and answer for a plain GET of what is kept; whatever is unusual takes the usual way."""
+        kept = None if self.answers is None else self.answers.find(self.url)
+        if kept is None or self._answering() or self.pipeline or self.flow.write_paused:
+            return None
+        if self.parser.get_method() != b"GET" or not self.parser.should_keep_alive():
+            return None
+        found = STATUS_LINE[200], kept.whole
+        for name, value in self.headers:
+            if name in _UNUSUAL:
+                return None
+            if name == b"if-none-match" and matches(value, kept.etag):
+                found = STATUS_LINE[304], kept.unchanged
+        return found
+
+    def _answer(self, status: bytes, answer: bytes) -> None:
+        dated = [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
+        self.metrics.from_memory.inc()
+        self.transport.write(b"".join((status, *dated, answer)))
+        self.on_response_complete()
 
     # What uvicorn calls
 
@@ -223,6 +254,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
+# What changes how a request is read or answered.
+_UNUSUAL: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+
 _NOT_HTTP: Final[_Fault] = (
     Malformed(Reason.REQUEST_MALFORMED, found="bytes that are no HTTP/1.1", wanted="an HTTP/1.1 request"),
     CutCause.NOT_HTTP,
@@ -247,10 +281,12 @@ _TOO_SLOW: Final[_Fault] = (
 
 def _raw(error: AttestdError, marks: Headers) -> bytes:
     answer = refusal(error, headers=[(b"connection", b"close"), *marks])
-    head = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
-    return STATUS_LINE[answer.status_code] + head + b"\r\n" + bytes(answer.body)
+    return STATUS_LINE[answer.status_code] + head_of(answer.raw_headers) + bytes(answer.body)
 
 
-def bounded(metrics: Metrics, marks: Headers) -> type[BoundedProtocol]:
-    """Return the protocol class that counts into `metrics`; its own answers carry `marks`, as all others do."""
-    return type("BoundedProtocol", (BoundedProtocol,), {"metrics": metrics, "marks": marks})
+def bounded(metrics: Metrics, marks: Headers, answers: KeyAnswers | None = None) -> type[BoundedProtocol]:
+    """Return the protocol class of one listener.
+
+    It counts into `metrics`, its own answers carry `marks`, as all others do, and it sends `answers` itself.
+    """
+    return type("BoundedProtocol", (BoundedProtocol,), {"metrics": metrics, "marks": marks, "answers": answers})

@@ -11,10 +11,10 @@ from starlette.responses import Response
 from attestd.api import schemas
 from attestd.api.access import API_KEY, authenticate, provider_of
 from attestd.api.describe import body_of, problems, reference
-from attestd.api.edge import KEY_PREFIX, Endpoint
+from attestd.api.edge import Endpoint
 from attestd.api.exchange import exchange_of, site_of
 from attestd.api.intake import CBOR, JSON, TOML, media_type, read_body
-from attestd.api.keys import cache_control, entity_tag, key_answer, key_document, matches
+from attestd.api.keys import KEY_ROUTE, cache_control, entity_tag, key_answer, key_document, matches
 from attestd.api.lists import KeyQuery, PageQuery, TimeQuery, export_model, export_policy, page, page_document
 from attestd.api.problem import JSON_HEADER, Answer, Headers, fresh, nothing_here, problem, refused
 from attestd.codec import Json, dump_base64url, dump_digest, dump_time
@@ -147,7 +147,7 @@ async def list_keys(request: Request, query: Annotated[KeyQuery, Query()]) -> Re
     return _cacheable(request, body, cache_control(until, at, kept=kept))
 
 
-@router.get(KEY_PREFIX + "{key_id}", responses={200: {"model": schemas.KeyDocument}, **problems()})
+@router.get(KEY_ROUTE, responses={200: {"model": schemas.KeyDocument}, **problems()})
 async def get_key(request: Request, key_id: KeyId, query: Annotated[TimeQuery, Query()]) -> Response:
     """Return one key in whatever state it is: only `active` is trusted, and until `valid_until`."""
     site = site_of(request)
@@ -162,7 +162,7 @@ async def get_key(request: Request, key_id: KeyId, query: Annotated[TimeQuery, Q
     answer = key_answer(key, site.settings)
     if query.at is not None:
         return _cacheable(request, answer.body, cache_control(at, at, kept=False))
-    site.answers.keep(request.scope["path"], answer, generation)
+    site.answers.keep(request.scope["raw_path"], answer, generation)
     return answer.answer(at, _if_none_match(request))
 
 

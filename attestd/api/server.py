@@ -132,7 +132,7 @@ async def _run(settings: Settings, clock: Callable[[], datetime], tell: _Tell) -
         site = _assemble(settings, clock, stack)
         await site.upkeep.once()
         sockets = [stack.enter_context(_listen(name, listener)) for name, listener in _listeners(settings)]
-        servers = [_server(edge) for edge in (public_edge(site), admin_edge(site))]
+        servers = [_server(public_edge(site), site.answers), _server(admin_edge(site))]
 
         def stop() -> None:
             for server in servers:
@@ -169,7 +169,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime], stack: contextl
         metrics=metrics,
         per_key=RateLimit(settings.requests_per_second_per_key),
         per_address=RateLimit(settings.requests_per_second_per_address),
-        answers=KeyAnswers(registry, settings),
+        answers=KeyAnswers(registry, settings, clock),
         bodies=Bodies(),
         clock=clock,
     )
@@ -203,10 +203,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(edge: Edge) -> _Server:
+def _server(edge: Edge, answers: KeyAnswers | None = None) -> _Server:
     config = uvicorn.Config(
         edge,
-        http=bounded(edge.metrics, edge.marks),
+        http=bounded(edge.metrics, edge.marks, answers),
         ws="none",
         lifespan="off",
         log_config=None,

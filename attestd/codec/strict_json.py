@@ -9,6 +9,8 @@ from attestd.errors import Malformed, Reason
 
 # Deeper than any vendor's document (TCB Info: 5) and far from the interpreter's recursion limit.
 MAX_JSON_DEPTH: Final = 16
+# More than an event log of 1 MiB has. Empty objects take thirty times the room in memory that they take in the text.
+MAX_JSON_ITEMS: Final = 100_000
 # A signed document is an object of two members, the body and the signature over it.
 MAX_JSON_MEMBERS: Final = 16
 
@@ -29,7 +31,7 @@ def load_json(raw: bytes) -> Json:
     """Decode one JSON document (RFC 8259) in UTF-8.
 
     Refused beyond the grammar: a byte order mark, duplicate members, NaN and infinities, any number that is not an
-    integer, lone surrogates, NUL characters, nesting deeper than `MAX_JSON_DEPTH`.
+    integer, lone surrogates, NUL characters, nesting deeper than `MAX_JSON_DEPTH`, more than `MAX_JSON_ITEMS` values.
     Raises `Malformed` with `json.malformed`, `json.duplicate_member`, `json.number` or `json.depth`.
     """
     value: Json = _strict(raw, _DECODER.decode)
@@ -54,6 +56,7 @@ def load_json_members(raw: bytes) -> dict[str, Member]:
 
 def _strict(raw: bytes, decode: Callable[[str], _T]) -> _T:
     _refuse_depth(raw)
+    _refuse_crowd(raw)
     try:
         value = decode(raw.decode())
     except UnicodeDecodeError as error:
@@ -124,6 +127,15 @@ def _refuse_number(text: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_unique_members, parse_float=_refuse_number, parse_constant=_refuse_number
 )
+
+
+def _refuse_crowd(raw: bytes) -> None:
+    """Count values before any is made: each follows a comma, or is the first in what a bracket opens.
+
+    The marks inside of strings count, too: no text that is sent to us comes near the limit with them.
+    """
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_JSON_ITEMS:
+        raise Malformed(Reason.JSON_MALFORMED, found="more values", wanted=f"at most {MAX_JSON_ITEMS}")
 
 
 def _refuse_depth(raw: bytes) -> None:

@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Final
 
 from attestd.claims import PckCa
-from attestd.endorsements import Endorsements, HighWater, high_water
+from attestd.endorsements import Endorsements, HighWater
+from attestd.endorsements import high_water as newness
 from attestd.errors import AttestdError, EndorsementRejected, Reason, Unavailable
 from attestd.metrics import Metrics, TeeLabel
-from attestd.registry import Registry
-from attestd.registry import high_water as marks
+from attestd.registry import Registry, high_water
 from attestd.registry.values import Mark
 from attestd.tdx.collateral import Collateral
 from attestd.verifier import Requirement
@@ -99,7 +99,7 @@ class CollateralStore:
     def _admit(self, collateral: Collateral, at: datetime) -> bool | None:
         """Tell whether no part is older than one that was seen; null where that cannot be found out now."""
         try:
-            self._registry.write(marks.observe, [_mark(mark) for mark in high_water(collateral)], at).result()
+            self._registry.write(high_water.observe, marks_of(collateral), at).result()
         except EndorsementRejected as error:
             self._report([f"{collateral.tee} {collateral.fmspc.hex()}: {error}"])
             return False
@@ -122,6 +122,11 @@ class CollateralStore:
             number = min((one.tcb_evaluation_data_number for one in of_tee), default=0)
             self._metrics.collateral_expiry.labels(tee).set(expiry)
             self._metrics.evaluation_data_number.labels(tee).set(number)
+
+
+def marks_of(collateral: Collateral) -> list[Mark]:
+    """Return how new the documents of collateral are, as the registry keeps it."""
+    return [_mark(mark) for mark in newness(collateral)]
 
 
 def _mark(mark: HighWater) -> Mark:

@@ -1,5 +1,6 @@
 """What a submission is, and what the registry has to say about it before anything is verified."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -9,9 +10,9 @@ from attestd.claims import PckClaims
 from attestd.errors import Reason, RequestRefused
 from attestd.evidence import Evidence, Scheme, load_evidence_cbor, load_evidence_json
 from attestd.registrar.policies import in_force
-from attestd.registry import catalogue, challenges
+from attestd.registry import catalogue, challenges, high_water, results
 from attestd.registry.database import Transaction
-from attestd.registry.values import Policy
+from attestd.registry.values import Mark, NewResult, Policy, Recorded
 from attestd.tdx.quote import Quote
 
 _SUBMISSION: Final = b"attestd/submission/v1\0"
@@ -47,6 +48,26 @@ def consult(
             raise
     policy = in_force(transaction, evidence.policy or default_policy)
     return Consulted(policy, approved_models(transaction, evidence.models))
+
+
+def record(
+    transaction: Transaction, new: NewResult, at: datetime, *, marks: Sequence[Mark], live_keys_per_platform: int
+) -> Recorded:
+    """Record a result; a key is registered only on ground that still holds.
+
+    While a verdict was made, this process or another may have put another policy into force, or seen newer collateral,
+    and have appraised again all that was registered by then. Raises `RequestRefused` (`request.version_conflict`),
+    `EndorsementRejected` (`tdx.collateral_rollback`), and what `results.record` raises.
+    """
+    if new.key is not None:
+        if in_force(transaction, new.policy_name).digest != new.policy_digest:
+            raise RequestRefused(
+                Reason.VERSION_CONFLICT,
+                found="another policy in force than a moment ago",
+                wanted="the same evidence again",
+            )
+        high_water.require(transaction, marks)
+    return results.record(transaction, new, at, live_keys_per_platform=live_keys_per_platform)
 
 
 def approved_models(transaction: Transaction, digests: tuple[bytes, ...]) -> frozenset[bytes]:

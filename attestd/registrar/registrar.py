@@ -42,15 +42,15 @@ from attestd.metrics import ChallengeEvent, Metrics, Outcome, Stage, TeeLabel
 from attestd.policy import AppraisalPolicy
 from attestd.registrar import documents
 from attestd.registrar.authentic import Authenticator
-from attestd.registrar.collateral import CollateralStore
-from attestd.registrar.journey import approved_models, consult, load_evidence, platform_id, submission_id
+from attestd.registrar.collateral import CollateralStore, marks_of
+from attestd.registrar.journey import approved_models, consult, load_evidence, platform_id, record, submission_id
 from attestd.registrar.policies import Policies, in_force
-from attestd.registry import Registry, challenges, results
+from attestd.registry import Registry, challenges
 from attestd.registry.database import Transaction
 from attestd.registry.values import Challenge, NewKey, NewResult, Recorded
 from attestd.result import Tier
 from attestd.settings import BUILT, Settings
-from attestd.tdx.collateral import authenticate_collateral
+from attestd.tdx.collateral import Collateral, authenticate_collateral
 from attestd.tdx.quote import Quote
 from attestd.verifier import AttestationResult, appraise, parse_evidence, requirement
 
@@ -158,30 +158,33 @@ class Registrar:
         policy = self.policies.compiled(consulted.policy)
         started = perf_counter()
         quote = parse_evidence(evidence.cpu)
-        result = self._appraise(quote, evidence, policy, consulted.approved_models, at)  # (4) - (8)
+        result, collateral = self._appraise(quote, evidence, policy, consulted.approved_models, at)  # (4) - (8)
         self._took(Stage.VERIFY, started)
         new = self._new_result(result, evidence, submission_id(quote, evidence), raw, provider, policy)
         started = perf_counter()
         most = self._settings.live_keys_per_platform
-        recorded = await self.write(results.record, new, at, live_keys_per_platform=most)  # (9)
+        marks = marks_of(collateral)
+        recorded = await self.write(record, new, at, marks=marks, live_keys_per_platform=most)  # (9)
         self._took(Stage.RECORD, started)
         return recorded
 
     def _appraise(
         self, quote: Quote, evidence: Evidence, policy: AppraisalPolicy, models: frozenset[bytes], at: datetime
-    ) -> AttestationResult:
+    ) -> tuple[AttestationResult, Collateral]:
         key = self._authenticator.attestation_key(quote, at)
-        return appraise(
+        collateral = self.collateral.collateral(requirement(quote, key.pck), at)
+        result = appraise(
             quote,
             evidence=evidence,
             event_log=evidence.cpu.event_log,
             attestation_key=key,
-            collateral=self.collateral.collateral(requirement(quote, key.pck), at),
+            collateral=collateral,
             policy=policy,
             registry_id=self.registry_id,
             approved_models=models,
             at=at,
         )
+        return result, collateral
 
     def _new_result(
         self,
@@ -297,7 +300,8 @@ class Registrar:
     def reappraise(self, raw: bytes, policy: AppraisalPolicy, models: frozenset[bytes]) -> AttestationResult:
         """Judge stored evidence again, by what is known now. Raises as `submit` does."""
         evidence = load_evidence(raw)
-        return self._appraise(parse_evidence(evidence.cpu), evidence, policy, models, self.now())
+        result, _ = self._appraise(parse_evidence(evidence.cpu), evidence, policy, models, self.now())
+        return result
 
     def report_damage(self, rows: int) -> None:
         """Raise the alarm over rows that something else than attestd has changed; they were left out."""

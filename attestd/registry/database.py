@@ -129,6 +129,8 @@ class Connection(Transaction):
 class Changes(ABC):
     """Tells when public answers may have changed, in any process."""
 
+    delay: float  # seconds after a commit from which on no process relies on what it knew before
+
     @abstractmethod
     def generation(self) -> int | None:
         """Return a number that differs once anything announced has been committed; null while that is not known."""

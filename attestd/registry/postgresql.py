@@ -240,6 +240,8 @@ class PostgresConnection(Connection):
 class PostgresChanges(Changes):
     """A thread with a session of its own that listens; what it has not heard of for a while, nobody relies on."""
 
+    delay = _SILENCE
+
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._lock = Lock()
@@ -281,6 +283,8 @@ class PostgresChanges(Changes):
             asked = monotonic()
             # The answer follows every notification that was committed before the question.
             driver.execute("SELECT 1")
+            while driver.pgconn.notifies():  # those that came together with the end of the answer
+                self.committed()
             self._heard = asked
             select.select([driver.fileno(), self._woken.fileno()], [], [], _BEAT)
 

@@ -80,6 +80,11 @@ class Registry:
         """
         return self._changes.generation()
 
+    @property
+    def delay(self) -> float:
+        """How many seconds after a commit no process keeps an answer any more that it has changed."""
+        return self._changes.delay
+
     def close(self) -> None:
         """Commit what was queued, then let go of the database. Idempotent."""
         self._writer.close()

@@ -200,6 +200,8 @@ class SqliteConnection(Connection):
 class SqliteChanges(Changes):
     """Asks SQLite itself: its counter of commits costs no read, ours is read only when that has moved."""
 
+    delay = 0.0
+
     def __init__(self, driver: sqlite3.Connection) -> None:
         self._driver = driver
         self._lock = Lock()

@@ -1,0 +1,12 @@
+"""How fast attestd is, as ratios that were measured in one run: `make bench`, or `python -m tests.bench --help`.
+
+measure.py        samples, rounds, and what a row is
+rows.py           every row: what is divided by what, and the goal
+report.py         the table and the JSON
+verification.py   the verifier, in this process, beside bare signatures
+peer.py           dcap-qvl, in a process of another environment
+recording.py      durable inserts, beside row-by-row SQLModel
+service.py        the service, beside a raw ASGI answer
+raw.py            that raw ASGI application
+client.py         the HTTP client
+"""
