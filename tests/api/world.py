@@ -1,0 +1,217 @@
+"""A whole service on loopback with a simulated vendor, and those who call it."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import httpx
+
+from attestd.api import Service
+from attestd.codec import load_base64url
+from attestd.evidence import Evidence, dump_evidence_json
+from attestd.registrar import bootstrap_admin
+from attestd.settings import BUILT, Settings
+from attestd.simulator import Attester, KeyPair, Platform, Registry, Vendor, collateral_files
+from attestd.tdx.collateral import RawCollateral
+
+# Well after the build, so that every window around it can be tested, and the same in every run.
+NOW = BUILT.replace(hour=12) + timedelta(days=30)
+
+_numbers = count(1)
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, at: datetime = NOW) -> None:
+        self.at = at
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def advance(self, **parts: float) -> None:
+        self.at += timedelta(**parts)
+
+
+@dataclass
+class Provider:
+    """One provider: its API key, and machines of its own."""
+
+    id: str
+    token: str
+    vendor: Vendor
+    http: httpx.Client
+    attester: Attester = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.attester = self.machine("first")
+
+    def machine(self, name: str, **platform: Any) -> Attester:
+        """Make a machine that nobody else has."""
+        ppid = sha256(f"{self.id} {name}".encode()).digest()[:16]
+        return Attester.of(self.vendor, Platform(ppid=ppid, **platform))
+
+    def challenge(self) -> Registry:
+        """Ask for a challenge."""
+        issued = self.http.post("/v1/challenges")
+        assert issued.status_code == 201, issued.text
+        return Registry(registry_id=issued.json()["registry_id"], challenge=load_base64url(issued.json()["challenge"]))
+
+    def evidence(self, key: KeyPair | None = None, *, attester: Attester | None = None, **how: Any) -> Evidence:
+        """Make evidence that is good, for a new challenge; for a new key unless one is given."""
+        key = key or new_key()
+        return (attester or self.attester).evidence(key, self.challenge(), **how)
+
+    def post(self, evidence: Evidence | bytes, **headers: str) -> httpx.Response:
+        """Post evidence."""
+        raw = evidence if isinstance(evidence, bytes) else dump_evidence_json(evidence)
+        return self.http.post("/v1/evidence", content=raw, headers={"content-type": "application/json", **headers})
+
+    def register(self, key: KeyPair | None = None, **how: Any) -> dict[str, Any]:
+        """Register a key, and return the result."""
+        answer = self.post(self.evidence(key, **how))
+        assert answer.status_code == 201, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+
+@dataclass
+class World:
+    """A running service and whoever acts on it."""
+
+    service: Service
+    settings: Settings
+    vendor: Vendor
+    clock: Callable[[], datetime]
+    admin_token: str
+    stack: ExitStack
+    admin: httpx.Client = field(init=False)
+    public: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.admin = self.client(self.service.admin_url, self.admin_token)
+        self.public = self.client(self.service.public_url)
+
+    def client(self, url: str, token: str | None = None) -> httpx.Client:
+        """Return a client that is closed with the world."""
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        return self.stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=30))
+
+    def provider(self) -> Provider:
+        """Register a new provider."""
+        name = f"provider-{next(_numbers)}"
+        made = self.admin.post("/v1/providers", json={"id": name, "name": "A provider"})
+        assert made.status_code == 201, made.text
+        token = self.token(name)
+        return Provider(name, token, self.vendor, self.client(self.service.public_url, token))
+
+    def token(self, provider: str) -> str:
+        """Issue an API key for a provider."""
+        issued = self.admin.post(f"/v1/providers/{provider}/api-keys", json={"label": "test"})
+        assert issued.status_code == 201, issued.text
+        return str(issued.json()["token"])
+
+    def auditor(self) -> httpx.Client:
+        """Return a client with an auditor's API key for the public listener."""
+        issued = self.admin.post("/v1/api-keys", json={"role": "auditor", "label": "test"})
+        return self.client(self.service.public_url, issued.json()["token"])
+
+    def key(self, key_id: str, **query: str) -> dict[str, Any]:
+        """Return what everybody sees of a key."""
+        answer = self.public.get(f"/v1/keys/{key_id}", params=query)
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return one sample."""
+        value = self.service.site.metrics.registry.get_sample_value(name, labels)
+        return value or 0.0
+
+    def supply(self, raw: RawCollateral, folder: str = "platform") -> None:
+        """Put collateral into the endorsements folder, and have it noticed."""
+        write_collateral(self.settings.endorsements / folder, raw)
+        self.service.keep_up()
+
+
+def reason_of(answer: httpx.Response) -> str:
+    """Return the reason of a refusal, which has the form of every refusal."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert len(answer.content) <= 4096
+    document = answer.json()
+    assert set(document) == {"type", "title", "status", "detail", "reason", "stage", "hint"}
+    assert document["type"] == f"urn:attestd:reason:{document['reason']}"
+    assert document["status"] == answer.status_code
+    return str(document["reason"])
+
+
+def new_key() -> KeyPair:
+    return KeyPair.ed25519(f"key {next(_numbers)}")
+
+
+def write_collateral(folder: Path, raw: RawCollateral) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, content in collateral_files(raw).items():
+        (folder / name).write_bytes(content)
+
+
+def environment(directory: Path, vendor: Vendor | None, **settings: str) -> dict[str, str]:
+    """Return the environment of a service that keeps everything below `directory`, with collateral in place."""
+    directory.chmod(0o700)
+    (directory / "endorsements").mkdir(mode=0o700, exist_ok=True)
+    named = {
+        "state_dir": str(directory / "state"),
+        "endorsements": str(directory / "endorsements"),
+        "listen": "127.0.0.1:0",
+        "admin_listen": "127.0.0.1:0",
+        "requests_per_second_per_key": "100000",
+        "requests_per_second_per_address": "1000000",
+    }
+    if vendor is not None:
+        (directory / "root.der").write_bytes(vendor.root.der)
+        named["trust_anchors"] = str(directory / "root.der")
+        write_collateral(directory / "endorsements" / "platform", vendor.collateral())
+    return {f"ATTESTD_{name.upper()}": value for name, value in (named | settings).items()}
+
+
+# Starts a service with these settings.
+Start: TypeAlias = Callable[..., World]
+
+
+@contextmanager
+def world(directory: Path, clock: Callable[[], datetime], **settings: str) -> Iterator[World]:
+    """Run a service whose vendor is simulated."""
+    vendor = Vendor.of(seed="attestd", at=clock())
+    loaded = Settings.load(None, environment(directory, vendor, **settings), clock())
+    token = bootstrap_admin(loaded, clock())
+    with Service.started(loaded, clock=clock) as service, ExitStack() as stack:
+        yield World(service, loaded, vendor, clock, token, stack)
+
+
+def raw_exchange(url: str, sent: bytes, *, timeout: float = 15) -> bytes:
+    """Send bytes as they are, and return everything that comes until the peer closes."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=timeout) as connection:
+        connection.sendall(sent)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+        return received
+
+
+def rss() -> int:
+    """Return the memory of this process in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
