@@ -145,7 +145,7 @@ async def list_revocations(request: Request, query: Annotated[PageQuery, Query()
     """List what was revoked."""
     await authenticate(request, Role.ADMIN, Role.AUDITOR)
     site = site_of(request)
-    found = await site.registrar.read(revocations.list_all, limit=query.limit, cursor=query.cursor)
+    found = await site.registrar.search(revocations.list_all, limit=query.limit, cursor=query.cursor)
     return page(map(export_revocation, found.items), found.next, site.settings)
 
 
@@ -169,7 +169,7 @@ async def list_providers(request: Request, query: Annotated[PageQuery, Query()])
     """List the providers."""
     await authenticate(request, Role.ADMIN, Role.AUDITOR)
     site = site_of(request)
-    found = await site.registrar.read(access.list_providers, limit=query.limit, cursor=query.cursor)
+    found = await site.registrar.search(access.list_providers, limit=query.limit, cursor=query.cursor)
     return page(map(export_provider, found.items), found.next, site.settings)
 
 
@@ -218,7 +218,7 @@ async def list_api_keys(request: Request, query: Annotated[ApiKeyQuery, Query()]
     """List the API keys of a provider, or those of auditors and administrators; never their secrets."""
     await authenticate(request, Role.ADMIN, Role.AUDITOR)
     site = site_of(request)
-    found = await site.registrar.read(access.list_api_keys, query.provider, limit=query.limit, cursor=query.cursor)
+    found = await site.registrar.search(access.list_api_keys, query.provider, limit=query.limit, cursor=query.cursor)
     return page(map(export_api_key, found.items), found.next, site.settings)
 
 
@@ -262,5 +262,5 @@ async def list_audit(request: Request, query: Annotated[PageQuery, Query()]) -> 
     """List the audit trail. Each entry's hash covers the one before, so that none can be taken out."""
     await authenticate(request, Role.ADMIN, Role.AUDITOR)
     site = site_of(request)
-    found = await site.registrar.read(audit.page, limit=query.limit, cursor=query.cursor)
+    found = await site.registrar.search(audit.page, limit=query.limit, cursor=query.cursor)
     return page(map(export_audit, found.items), found.next, site.settings)

@@ -57,7 +57,7 @@ async def ready(request: Request) -> Response:
 async def discovery(request: Request) -> Response:
     """Tell what this service is, whom it trusts and under which policies."""
     site = site_of(request)
-    policies = await site.registrar.read(catalogue.list_policies, limit=_MAX_POLICIES)
+    policies = await site.registrar.search(catalogue.list_policies, limit=_MAX_POLICIES)
     document: Json = {
         "name": "attestd",
         "version": __version__,

@@ -135,7 +135,7 @@ async def list_keys(request: Request, query: Annotated[KeyQuery, Query()]) -> Re
     site = site_of(request)
     at = site.registrar.now()
     as_of = _as_of(query.at, at)
-    found = await site.registrar.read(
+    found = await site.registrar.search(
         keys.page, query.filters(), as_of, past=query.at is not None, limit=query.limit, cursor=query.cursor
     )
     site.registrar.report_damage(found.damaged)
@@ -189,7 +189,7 @@ def _if_none_match(request: Request) -> bytes | None:
 async def list_models(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """List the models that are approved: by whom, since when."""
     site = site_of(request)
-    found = await site.registrar.read(catalogue.list_models, limit=query.limit, cursor=query.cursor)
+    found = await site.registrar.search(catalogue.list_models, limit=query.limit, cursor=query.cursor)
     return page(map(export_model, found.items), found.next, site.settings)
 
 
@@ -197,7 +197,7 @@ async def list_models(request: Request, query: Annotated[PageQuery, Query()]) ->
 async def list_images(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """List the images that are approved."""
     site = site_of(request)
-    found = await site.registrar.read(catalogue.list_images, limit=query.limit, cursor=query.cursor)
+    found = await site.registrar.search(catalogue.list_images, limit=query.limit, cursor=query.cursor)
     return page(map(export_model, found.items), found.next, site.settings)
 
 
@@ -205,7 +205,7 @@ async def list_images(request: Request, query: Annotated[PageQuery, Query()]) ->
 async def list_policies(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """List the policies in force."""
     site = site_of(request)
-    found = await site.registrar.read(catalogue.list_policies, limit=query.limit, cursor=query.cursor)
+    found = await site.registrar.search(catalogue.list_policies, limit=query.limit, cursor=query.cursor)
     return page(map(export_policy, found.items), found.next, site.settings)
 
 

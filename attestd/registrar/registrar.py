@@ -50,15 +50,18 @@ from attestd.registry.database import Transaction
 from attestd.registry.values import Challenge, NewKey, NewResult, Recorded
 from attestd.result import Tier
 from attestd.settings import BUILT, Settings
-from attestd.tdx.collateral import Collateral, authenticate_collateral
+from attestd.tdx.collateral import Collateral, RawCollateral, authenticate_collateral
 from attestd.tdx.quote import Quote
 from attestd.verifier import AttestationResult, appraise, parse_evidence, requirement
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Connections to a database server that are read from at the same time (attestd/registry).
+# As many as the registry has connections to read from; searches never take all of them.
 _READERS: Final = 8
+_SEARCHERS: Final = 4
+# Seconds that a request waits for an answer of theirs.
+_ANSWER: Final = 10
 # Dry runs must not take the processors from registrations.
 _JUDGES: Final = 2
 _MAX_WAITING: Final = 32
@@ -94,12 +97,14 @@ class Registrar:
         self._clock = clock
         self._authenticator = Authenticator(settings.trust_anchors)
         self._readers = ThreadPoolExecutor(_READERS, "attestd-reader")
+        self._searchers = ThreadPoolExecutor(_SEARCHERS, "attestd-searcher")
         self._judges = ThreadPoolExecutor(_JUDGES, "attestd-judge")
         self._waiting = 0  # dry runs
 
     def close(self) -> None:
         """Give the threads up; nobody is served any more."""
         self._readers.shutdown()
+        self._searchers.shutdown()
         self._judges.shutdown()
 
     def now(self) -> datetime:
@@ -110,11 +115,28 @@ class Registrar:
         return at
 
     async def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Read from the registry: at once from a file beside us, in a thread from a server."""
+        """Read one thing from the registry: at once from a file beside us, in a thread from a server.
+
+        Raises what the function raises, and `Unavailable` where the database does not answer in time.
+        """
         if self.registry.embedded:
             return self.registry.read(function, *args, **kwargs)
-        reading = partial(self.registry.read, function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._readers, reading)
+        return await self._read_in(self._readers, partial(self.registry.read, function, *args, **kwargs))
+
+    async def search(
+        self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Read what may take long, such as a list: so that nobody waits for it but who asked. Raises as `read`."""
+        return await self._read_in(self._searchers, partial(self.registry.read, function, *args, **kwargs))
+
+    async def _read_in(self, threads: ThreadPoolExecutor, reading: Callable[[], T]) -> T:
+        try:
+            async with asyncio.timeout(_ANSWER):  # with the time in line for a thread
+                return await asyncio.get_running_loop().run_in_executor(threads, reading)
+        except TimeoutError:
+            raise Unavailable(
+                Reason.DATABASE_UNAVAILABLE, found=f"no answer within {_ANSWER} s", wanted="an answer"
+            ) from None
 
     async def write(
         self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -258,10 +280,10 @@ class Registrar:
             tee = TeeLabel(request.cpu.tee)
             try:
                 result, policy = self._dry_run(request)
-            except (EndorsementRejected, Unavailable) as error:
+            except EndorsementRejected as error:
                 if not request.endorsements:
                     raise
-                raise NotAuthentic(error.reason, found=error.found, wanted=error.wanted) from None
+                raise _theirs(error) from None
         except AttestdError as error:
             self._refused(tee, error)
             raise
@@ -280,8 +302,7 @@ class Registrar:
         quote = parse_evidence(request.cpu)
         key = self._authenticator.attestation_key(quote, at)
         if request.endorsements:
-            supplied = Bundle("request", request.endorsements).raw()
-            collateral = authenticate_collateral(supplied, self._settings.trust_anchors, at)
+            collateral = authenticate_collateral(_supplied(request), self._settings.trust_anchors, at)
         else:
             collateral = self.collateral.collateral(requirement(quote, key.pck), at)
         result = appraise(
@@ -320,6 +341,18 @@ class Registrar:
         if error.reason in _CHALLENGE_EVENTS:
             self._metrics.challenges.labels(_CHALLENGE_EVENTS[error.reason]).inc()
         self._metrics.judged(tee, _outcome(error), error.reason)
+
+
+def _supplied(request: AppraisalRequest) -> RawCollateral:
+    try:
+        return Bundle("request", request.endorsements).raw()
+    except Unavailable as error:
+        raise _theirs(error) from None
+
+
+def _theirs(error: AttestdError) -> NotAuthentic:
+    """Refuse collateral that came with the request, which no retry of the same request will mend."""
+    return NotAuthentic(error.reason, found=error.found, wanted=error.wanted)
 
 
 def _outcome(error: AttestdError) -> Outcome:

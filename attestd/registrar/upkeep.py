@@ -89,13 +89,13 @@ class Upkeep:
         await self._measure(at)
 
     async def _current_ground(self) -> _Ground:
-        page = await self._registrar.read(catalogue.list_policies, limit=_MAX_POLICIES)
+        page = await self._registrar.search(catalogue.list_policies, limit=_MAX_POLICIES)
         policies = frozenset((policy.name, policy.digest) for policy in page.items)
         return self._registrar.collateral.admitted(), policies
 
     async def _measure(self, at: datetime) -> None:
-        states = await self._registrar.read(keys.count, at)
-        expiry = await self._registrar.read(keys.next_expiry, at)
+        states = await self._registrar.search(keys.count, at)
+        expiry = await self._registrar.search(keys.next_expiry, at)
         self._metrics.count_entries(
             ((state.value, states.get(state, 0)) for state in KeyState), 0 if expiry is None else expiry.timestamp()
         )
@@ -122,7 +122,7 @@ class Upkeep:
         for state in states:
             cursor = None
             while True:
-                page = await self._registrar.read(
+                page = await self._registrar.search(
                     keys.page, KeyFilters(state=state), self._registrar.now(), limit=_PAGE, cursor=cursor
                 )
                 for key in page.items:

@@ -196,7 +196,6 @@ CASES: dict[str, tuple[str, Change]] = {
 # Those that are shown by a process of their own, at a second each: one of each way in which a start fails. The others
 # differ from them in the setting alone.
 PROCESSES: Final = (
-    "a misspelt setting in the environment",
     "a setting that turns a check off",
     "a file that is no TOML",
     "a file that anybody may write",
@@ -207,7 +206,6 @@ PROCESSES: Final = (
     "a file that is no database",
     "the database of another registry",
     "a server whose name nobody checks",
-    "a password that anybody may read",
     "a real registry on simulated hardware",
     "a simulated registry on real hardware",
     "an anchor that is no certificate",

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
@@ -408,3 +409,23 @@ def test_tokens_of_the_first_administrator_are_his_own(own: World, clock: Clock)
     tokens = {own.admin_token, bootstrap_admin(own.settings, clock()), bootstrap_admin(own.settings, clock())}
     assert len(tokens) == 3
     assert own.client(own.service.admin_url).get("/v1/providers").status_code == 401
+
+
+def test_our_own_trouble_is_not_blamed_on_the_collateral_of_the_caller(
+    own: World, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F07: the database is away; the evidence, and what came with it, may be good."""
+    collateral = own.vendor.collateral()
+    request = {
+        "cpu": {"tee": "tdx", "quote": dump_base64(provider.attester.quote())},
+        "endorsements": {one.name: dump_base64(getattr(collateral, one.name)) for one in fields(collateral)},
+    }
+    auditor = own.auditor()
+    assert auditor.post("/v1/appraisals", json=request).status_code == 200
+
+    def away(*_: object) -> None:
+        raise Unavailable(Reason.DATABASE_UNAVAILABLE, found="nothing", wanted="a database that answers")
+
+    monkeypatch.setattr("attestd.registrar.registrar.in_force", away)
+    answer = auditor.post("/v1/appraisals", json=request)
+    assert (answer.status_code, answer.json()["reason"]) == (503, "service.database_unavailable")
