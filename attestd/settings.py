@@ -83,7 +83,7 @@ class Settings:
     trust_anchors: TrustAnchors = field(repr=False)
     endorsements: Path  # folder of vendor collateral
     endorsements_refresh: int
-    policies: Path  # folder of TOML files, imported at start
+    policies: Path  # a TOML file or a folder of them, imported at start: what evidence may name
     default_policy: str
     challenge_lifetime: int
     live_keys_per_platform: int
@@ -121,8 +121,9 @@ class Settings:
             trust_anchors=anchors,
             endorsements=_endorsements(given, state_dir),
             endorsements_refresh=given.integer("endorsements_refresh", 30, 1, 3600),
-            policies=given.path("policies", shipped("policies")),
-            default_policy=given.text("default_policy", "strict-tdx"),
+            # Not the whole folder: providers choose among the policies in force, and one that is shipped takes any image.
+            policies=given.path("policies", shipped("policies") / "cocoon-tdx.toml"),
+            default_policy=given.text("default_policy", "cocoon-tdx"),
             challenge_lifetime=given.integer("challenge_lifetime", 300, 10, 3600),
             live_keys_per_platform=given.integer("live_keys_per_platform", 16, 1, 1024),
             requests_per_second_per_key=given.integer("requests_per_second_per_key", 100, 1, 100_000),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from attestd.errors import AttestdError, ConfigurationRefused, Reason
+from attestd.policy import AppraisalPolicy
 from attestd.settings import BUILT, SIMULATED, Listener, Settings, load_anchors, now, shipped
 from attestd.simulator import Vendor
 from tests.refusals import misconfigured
@@ -70,7 +71,14 @@ class TestDefaults:
 
     def test_what_is_shipped_is_there(self) -> None:
         assert (shipped("certs") / "intel" / "sgx_root_ca.der").is_file()
-        assert list(shipped("policies").glob("*.toml"))
+        assert (shipped("policies") / "strict-tdx.toml").is_file()
+
+    def test_no_policy_that_takes_any_image_is_in_force_by_itself(self, load: Load) -> None:
+        settings = load()
+        policy = AppraisalPolicy.load(settings.policies.read_bytes())
+        assert policy.name == settings.default_policy
+        assert policy.tdx is not None
+        assert policy.tdx.images is not None
 
     def test_the_build_is_not_ahead(self) -> None:
         assert now() >= BUILT

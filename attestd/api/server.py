@@ -32,7 +32,7 @@ from attestd.endorsements import FolderEndorsements
 from attestd.errors import ConfigurationRefused, Reason
 from attestd.metrics import Metrics
 from attestd.registrar import Registrar, Upkeep
-from attestd.registrar.policies import import_folder
+from attestd.registrar.policies import import_policies
 from attestd.registry import Registry
 from attestd.settings import Listener, Settings, now
 
@@ -152,7 +152,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime], stack: contextl
     at = clock()
     registry = Registry.open(settings.database_url, registry_id=settings.registry_id, at=at)
     stack.callback(registry.close)
-    import_folder(registry, settings.policies, settings.default_policy, at)
+    import_policies(registry, settings.policies, settings.default_policy, at)
     metrics = Metrics(__version__, simulated=settings.simulated)
     registrar = Registrar(
         settings,

@@ -41,19 +41,19 @@ def in_force(transaction: Transaction, name: str) -> Policy:
     return policy
 
 
-def import_folder(registry: Registry, folder: Path, default: str, at: datetime) -> None:
-    """Put the policies of the folder into force, and make sure that all that are in force can be used.
+def import_policies(registry: Registry, path: Path, default: str, at: datetime) -> None:
+    """Put one policy, or those of a folder, into force, and make sure that all that are in force can be used.
 
     A file whose version is lower than the one in force is passed over: that one came by the API. Raises
     `ConfigurationRefused` for anything that is not as the operator must believe it to be.
     """
     try:
-        files = sorted(folder.glob("*.toml"))
+        files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
         texts = {file: file.read_bytes() for file in files}
     except OSError as error:
-        raise _refused(f"{folder}: {error.strerror}", "a folder that can be read") from None
+        raise _refused(f"{path}: {error.strerror}", "a file or folder that can be read") from None
     if not texts:
-        raise _refused(f"{folder}: no policy", "at least one file *.toml")
+        raise _refused(f"{path}: no policy", "at least one file *.toml")
     for file, text in texts.items():
         _import(registry, file, text, at)
     recorded = registry.read(catalogue.list_policies, limit=_MAX_POLICIES).items

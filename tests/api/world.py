@@ -17,7 +17,7 @@ from attestd.api import Service
 from attestd.codec import load_base64url
 from attestd.evidence import Evidence, dump_evidence_json
 from attestd.registrar import bootstrap_admin
-from attestd.settings import BUILT, Settings
+from attestd.settings import BUILT, Settings, shipped
 from attestd.simulator import Attester, KeyPair, Platform, Registry, Vendor, collateral_files
 from attestd.tdx.collateral import RawCollateral
 
@@ -170,6 +170,8 @@ def environment(directory: Path, vendor: Vendor | None, **settings: str) -> dict
     named = {
         "state_dir": str(directory / "state"),
         "endorsements": str(directory / "endorsements"),
+        "policies": str(shipped("policies")),
+        "default_policy": "strict-tdx",
         "listen": "127.0.0.1:0",
         "admin_listen": "127.0.0.1:0",
         "requests_per_second_per_key": "100000",

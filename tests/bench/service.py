@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from attestd.codec import load_base64url
 from attestd.evidence import dump_evidence_json
 from attestd.registrar import bootstrap_admin
-from attestd.settings import Settings, now
+from attestd.settings import Settings, now, shipped
 from attestd.simulator import Attester, KeyPair, Registry, Vendor, collateral_files
 from tests.bench import client
 from tests.bench.client import Answer
@@ -138,6 +138,8 @@ def _settings(folder: Path, vendor: Vendor) -> tuple[Settings, dict[str, str]]:
         "ATTESTD_STATE_DIR": str(folder / "state"),
         "ATTESTD_TRUST_ANCHORS": str(root),
         "ATTESTD_ENDORSEMENTS": str(endorsements),
+        "ATTESTD_POLICIES": str(shipped("policies")),
+        "ATTESTD_DEFAULT_POLICY": "strict-tdx",
         "ATTESTD_LISTEN": "127.0.0.1:0",
         "ATTESTD_ADMIN_LISTEN": "127.0.0.1:0",
         "ATTESTD_REQUESTS_PER_SECOND_PER_KEY": "100000",
