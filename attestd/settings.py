@@ -121,7 +121,7 @@ class Settings:
             trust_anchors=anchors,
             endorsements=_endorsements(given, state_dir),
             endorsements_refresh=given.integer("endorsements_refresh", 30, 1, 3600),
-            # Not the whole folder: providers choose among the policies in force, and one that is shipped takes any image.
+            # Not the whole folder: providers choose among the policies in force, and a shipped one takes any image.
             policies=given.path("policies", shipped("policies") / "cocoon-tdx.toml"),
             default_policy=given.text("default_policy", "cocoon-tdx"),
             challenge_lifetime=given.integer("challenge_lifetime", 300, 10, 3600),

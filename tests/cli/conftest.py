@@ -1,5 +1,4 @@
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,15 +11,7 @@ import pytest
 from attestd.cli import main
 from attestd.endorsements import write_bundle
 from attestd.simulator import AT, Attester, Vendor
-
-
-def loopback_is_up() -> bool:
-    """Whether this machine can reach itself: a network namespace of one's own begins without that."""
-    with socket.socket() as listener, socket.socket() as caller:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        return caller.connect_ex(listener.getsockname()) == 0
-
+from tests.conftest import loopback_is_up
 
 needs_loopback = pytest.mark.skipif(not loopback_is_up(), reason="no loopback interface: the service was not seen")
 
