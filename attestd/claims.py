@@ -219,7 +219,8 @@ def export(claims: CpuClaims) -> dict[str, Json]:
 
 def export_tcb(tcb: TcbClaims) -> dict[str, Json]:
     """Return the TCB verdict with its parts."""
-    return _exported(tcb)
+    parts = _exported(tcb, leave_out=("status", "advisory_ids"))
+    return {"status": tcb.status.value, "advisories": list(tcb.advisory_ids), **parts}
 
 
 def _exported(

@@ -92,7 +92,7 @@ def test_export_of_the_tcb() -> None:
     tcb = verified().tcb._replace(advisory_ids=("INTEL-SA-2", "INTEL-SA-1"))
     assert export_tcb(tcb) == {
         "status": "UpToDate",
-        "advisory_ids": ["INTEL-SA-2", "INTEL-SA-1"],
+        "advisories": ["INTEL-SA-2", "INTEL-SA-1"],
         "tcb_date": dump_time(tcb.tcb_date),
         "tcb_evaluation_data_number": 20,
         "tcb_info_evaluation_data_number": 20,

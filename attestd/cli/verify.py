@@ -94,9 +94,8 @@ def _require_report_data(claims: CpuClaims, wanted: bytes | None) -> None:
 
 
 def _exported(claims: CpuClaims) -> _Document:
-    tcb = export_tcb(claims.tcb)
     return {
-        "tcb": {"status": tcb.pop("status"), "advisories": tcb.pop("advisory_ids"), **tcb},
+        "tcb": export_tcb(claims.tcb),
         "claims": export(claims),
         "flags": list(claims.flags),
     }

@@ -85,7 +85,7 @@ def tcb(result: dict[str, Any]) -> dict[str, Any]:
     found = result["tcb"]
     return {
         "tcb_status": found["status"],
-        "advisory_ids": found["advisory_ids"],
+        "advisory_ids": found["advisories"],
         "sgx_level_status": found["sgx_level_status"],
         "tdx_level_status": found["tdx_level_status"],
         "tdx_module_id": found["tdx_module_id"],

@@ -177,7 +177,7 @@ def test_evidence_over_the_wire(judges: Callable[[IntelCase], httpx.Client], cas
     if expected.get("implementation_defined"):
         return
     assert result["tcb"]["status"] == expected["tcb_status"]
-    assert result["tcb"]["advisory_ids"] == expected["advisory_ids"]
+    assert result["tcb"]["advisories"] == expected["advisory_ids"]
     assert result["flags"] == expected["policy_flags"]
     assert (result["tier"] == "affirming") is expected["strict_policy_accepts"]
     for name, value in case.document["body"].items():
