@@ -149,8 +149,8 @@ class Upkeep:
             return
         self._metrics.reappraisals.labels(Outcome(result.tier.value)).inc()
         if result.tier is not Tier.AFFIRMING:
-            reason = f"{result.tier} under {policy.name} version {policy.version}"
-            await self._fell(key, reason, final=result.tier is Tier.CONTRAINDICATED)
+            # Not for good: a policy may be mended, and firmware brought up to date.
+            await self._fell(key, f"{result.tier} under {policy.name} version {policy.version}", final=False)
             return
         at = registrar.now()
         if result.not_after < key.valid_until:

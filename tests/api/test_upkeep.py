@@ -22,7 +22,7 @@ def key_id(result: dict) -> str:
 class TestReappraisal:
     """House, journey (12); P15."""
 
-    def test_a_policy_that_no_longer_accepts_it_revokes_a_key(self, own: World) -> None:
+    def test_a_policy_that_no_longer_accepts_it_takes_trust_from_a_key(self, own: World) -> None:
         """P15: the measurement is denied from now on."""
         provider = own.provider()
         fallen = provider.register(body=TdReport(mrconfigid=b"\1" * 48))
@@ -31,11 +31,15 @@ class TestReappraisal:
         denying = STRICT.replace('denied_measurements = "none"', f'denied_measurements = ["{image}"]', 1)
         assert put_policy(own, policy(2, denying)).status_code == 200
         own.service.keep_up()
-        assert own.key(key_id(fallen))["state"] == "revoked"
+        assert own.key(key_id(fallen))["state"] == "suspended"
         assert own.key(key_id(stays))["state"] == "active"
         entries = own.admin.get("/v1/audit", params={"limit": 1000}).json()["items"]
         (entry,) = (one for one in entries if one["subject"] == key_id(fallen) or key_id(fallen) in str(one))
         assert entry["actor"] == "attestd"
+        # A policy that is mended gives it back: nobody had to make another key.
+        assert put_policy(own, policy(3, STRICT)).status_code == 200
+        own.service.keep_up()
+        assert own.key(key_id(fallen))["state"] == "active"
 
     def test_a_pck_that_intel_revokes_takes_its_keys_along(self, own: World) -> None:
         provider = own.provider()
@@ -55,7 +59,7 @@ class TestReappraisal:
             inner["tcbLevels"][0]["tcbStatus"] = "OutOfDate"
 
         own.supply(own.vendor.collateral(tcb_info=own.vendor.tcb_info(recovered)))
-        assert own.key(key_id(result))["state"] == "revoked"
+        assert own.key(key_id(result))["state"] == "suspended"
 
     def test_what_is_unchanged_stays(self, own: World) -> None:
         result = own.provider().register()
