@@ -5,7 +5,7 @@ PostgreSQL documentation, 20.11.1); the client bounds its own, should the server
 other processes through LISTEN and NOTIFY, so connect to the server itself, or through a pool that keeps sessions.
 """
 
-import select
+import selectors
 import socket
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -279,6 +279,12 @@ class PostgresChanges(Changes):
             self._stopped.wait(_BEAT)
 
     def _listen(self, driver: psycopg.Connection[Row]) -> None:
+        with selectors.DefaultSelector() as selector:
+            for end in (driver, self._woken):
+                selector.register(end, selectors.EVENT_READ)
+            self._follow(driver, selector)
+
+    def _follow(self, driver: psycopg.Connection[Row], selector: selectors.BaseSelector) -> None:
         while not self._stopped.is_set():
             asked = monotonic()
             # The answer follows every notification that was committed before the question.
@@ -286,7 +292,7 @@ class PostgresChanges(Changes):
             while driver.pgconn.notifies():  # those that came together with the end of the answer
                 self.committed()
             self._heard = asked
-            select.select([driver.fileno(), self._woken.fileno()], [], [], _BEAT)
+            selector.select(_BEAT)
 
 
 def _trouble(error: psycopg.Error, *, lost: bool) -> Trouble:
