@@ -226,17 +226,18 @@ def export_tcb(tcb: TcbClaims) -> dict[str, Json]:
 def _exported(
     value: CpuClaims | PckClaims | QeClaims | TcbClaims | TdExtension, leave_out: tuple[str, ...] = ()
 ) -> dict[str, Json]:
-    return {name: _json(field) for name, field in value._asdict().items() if name not in leave_out}
+    return {name: export_value(field) for name, field in value._asdict().items() if name not in leave_out}
 
 
-def _json(value: object) -> Json:
+def export_value(value: object) -> Json:
+    """Return what JSON can say of a value: bytes in lower-case hex, times in RFC 3339, tuples as arrays."""
     match value:
         case bytes():
             return value.hex()
         case datetime():
             return dump_time(value)
         case tuple():
-            return [_json(inner) for inner in value]
+            return [export_value(inner) for inner in value]
         case None | bool() | int():
             return value
         case _:

@@ -4,7 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-from attestd.codec import Json, dump_digest, dump_time
+from attestd.claims import export_value
+from attestd.codec import Json, dump_digest
 
 
 class Tier(StrEnum):
@@ -53,21 +54,9 @@ def export_appraisal(appraisal: Appraisal) -> dict[str, Json]:
             {
                 "check": finding.check,
                 "outcome": finding.outcome.value,
-                "got": _shown(finding.got),
-                "want": _shown(finding.want),
+                "got": export_value(finding.got),
+                "want": export_value(finding.want),
             }
             for finding in appraisal.findings
         ],
     }
-
-
-def _shown(value: Shown) -> Json:
-    match value:
-        case bytes():
-            return value.hex()
-        case datetime():
-            return dump_time(value)
-        case tuple():
-            return [_shown(inner) for inner in value]
-        case _:
-            return value
