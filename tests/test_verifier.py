@@ -239,6 +239,11 @@ def test_export_of_a_bare_quote() -> None:
     assert (exported["key"], exported["event_log"], exported["flags"]) == (None, None, ["pks"])
 
 
+def test_export_of_an_enclave() -> None:
+    exported = export_result(appraised(SGX_QUOTE, SGX_COLLATERAL))
+    assert (exported["tee"], exported["tier"]) == ("sgx", "affirming")
+
+
 def test_export_of_runtime_events() -> None:
     body = TdReport().booted(DSTACK_BOOT)
     evidence = ATTESTER.evidence(KEY, REGISTRY, body=body, event_log=dstack_log())

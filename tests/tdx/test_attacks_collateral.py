@@ -198,6 +198,10 @@ def test_c04_size() -> None:
         authenticate(replace(COLLATERAL, tcb_info=b" " * (MAX_DOCUMENT_SIZE + 1)))
     with rejected(Reason.TDX_QE_IDENTITY_MALFORMED):
         authenticate(replace(COLLATERAL, qe_identity=b" " * (MAX_DOCUMENT_SIZE + 1)))
+    padded = COLLATERAL.tcb_info.ljust(MAX_DOCUMENT_SIZE)
+    assert same_claims(verified(QUOTE, replace(COLLATERAL, tcb_info=padded)))
+    with rejected(Reason.TDX_TCB_INFO_MALFORMED):
+        authenticate(replace(COLLATERAL, tcb_info=padded + b" "))
 
 
 def first_tcb(info: Document) -> Document:
@@ -374,11 +378,16 @@ def test_c09_document_of_another_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    "edit", [{"id": "SGX"}, {"id": "tdx"}, {"id": "TD_QE"}, {"version": 2}, {"version": 4}, {"tcbType": 1}]
+    "edit", [{"id": "tdx"}, {"id": "TD_QE"}, {"id": "QE"}, {"version": 2}, {"version": 4}, {"tcbType": 1}]
 )
 def test_c09_id_version_and_type(edit: Document) -> None:
     with rejected(Reason.TDX_TCB_INFO_TYPE):
-        verified(QUOTE, tcb_info(lambda info: info.update(edit)))
+        authenticate(tcb_info(lambda info: info.update(edit)))
+
+
+def test_c09_id_of_the_other_tee() -> None:
+    with rejected(Reason.TDX_TCB_INFO_TYPE):
+        verified(QUOTE, tcb_info(lambda info: info.update(id="SGX")))
 
 
 def test_c09_id_and_version_swapped() -> None:
@@ -800,6 +809,14 @@ def test_c30_revoked_by_the_root(role: str, reason: Reason) -> None:
         authenticate(replace(COLLATERAL, root_ca_crl=crl))
 
 
+def test_c30_revoked_leaf_behind_another_issuer() -> None:
+    # With the other CA in the second place its list would be asked, which knows nothing of this leaf.
+    leaf, ca, _ = ATTESTER.pck_chain
+    hidden = quote(cert_data=pem(leaf, VENDOR.processor_ca.der, ca))
+    with not_authentic(Reason.TDX_PCK_CHAIN):
+        verified(hidden, VENDOR.collateral(ca=PckCa.PROCESSOR))
+
+
 def test_c30_second_signer_revoked() -> None:
     renewed = VENDOR.reissue("tcb_signing", key=p256_key("attestd", "tcb signing, renewed"))
     raw = replace(
@@ -884,6 +901,13 @@ def test_c33_crl_of_the_other_ca() -> None:
 def test_c33_chain_of_another_role(role: str, chain: bytes) -> None:
     with rejected(Reason.TDX_PCK_CRL_CHAIN):
         authenticate(replace(COLLATERAL, pck_crl_issuer_chain=chain))
+
+
+def test_c33_list_of_a_ca_that_issues_no_pck() -> None:
+    # Genuine, below the pinned root, and of another role.
+    other = VENDOR.reissue("platform_ca", lambda form: replace(form, subject=subject_name("SGX Other CA")))
+    with rejected(Reason.TDX_PCK_CRL_CHAIN):
+        authenticate(other.collateral())
 
 
 def test_c33_documents_below_two_pinned_roots() -> None:
