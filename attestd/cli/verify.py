@@ -66,26 +66,30 @@ def _verify(
     key = authenticate_attestation_key(quote, pck)
     endorsed = collateral(bundles(arguments.endorsements), requirement(quote, pck), anchors, at)
     log = None if arguments.event_log is None else evidence(arguments.event_log, MAX_EVENT_LOG_SIZE)
-    claims = verify(quote, key, endorsed, at)
+    if under is None:
+        claims = verify(quote, key, endorsed, at)
+        replayed = replay_event_log(claims, log)
+        appraisal = None
+    else:
+        result = appraise(
+            quote,
+            evidence=None,
+            event_log=log,
+            attestation_key=key,
+            collateral=endorsed,
+            policy=under,
+            registry_id="",
+            approved_models=frozenset(),
+            at=at,
+        )
+        claims, replayed, appraisal = result.claims, result.event_log, result.appraisal
     _require_report_data(claims, arguments.report_data)
-    replayed = replay_event_log(claims, log)
     found = _exported(claims)
     if replayed is not None:
         found["event_log"] = export_event_log(replayed)
-    if under is None:
+    if appraisal is None:
         return found, Tier.AFFIRMING
-    result = appraise(
-        quote,
-        evidence=None,
-        event_log=log,
-        attestation_key=key,
-        collateral=endorsed,
-        policy=under,
-        registry_id="",
-        approved_models=frozenset(),
-        at=at,
-    )
-    return found | {"appraisal": export_appraisal(result.appraisal)}, result.tier
+    return found | {"appraisal": export_appraisal(appraisal)}, appraisal.tier
 
 
 def _require_report_data(claims: CpuClaims, wanted: bytes | None) -> None:
