@@ -3,7 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from attestd.errors import Reason
-from attestd.metrics import ChallengeEvent, Metrics, Outcome, TeeLabel
+from attestd.metrics import ChallengeEvent, Metrics, Outcome, Stage, TeeLabel
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -49,3 +49,13 @@ def test_requests_are_counted_by_class_of_status() -> None:
     assert found["attestd_http_requests_total", frozenset({("route", "/v1/keys"), ("status", "2xx")})] == 2
     assert found["attestd_http_requests_total", frozenset({("route", "/v1/keys"), ("status", "4xx")})] == 1
     assert found["attestd_http_request_duration_seconds_count", frozenset({("route", "/v1/keys")})] == 3
+
+
+def test_time_is_counted_by_stage() -> None:
+    metrics = Metrics("1", simulated=False)
+    metrics.took(Stage.VERIFY, 0.5)
+    metrics.took(Stage.VERIFY, 0.25)
+    found = samples(metrics)
+    name = "attestd_verification_duration_seconds"
+    assert found[f"{name}_sum", frozenset({("stage", "verify")})] == 0.75
+    assert [found[f"{name}_count", frozenset({("stage", stage.value)})] for stage in Stage] == [0, 2, 0]

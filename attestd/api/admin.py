@@ -1,7 +1,9 @@
 """The routes of the admin listener: what is approved, who may call, what is revoked. Every act is audited."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -31,7 +33,7 @@ from attestd.evidence import MAX_POLICY_SIZE
 from attestd.policy import AppraisalPolicy
 from attestd.registrar.documents import dump
 from attestd.registry import access, audit, catalogue, revocations
-from attestd.registry.values import Caller, IssuedApiKey, RevocationKind, Role
+from attestd.registry.values import Caller, Image, IssuedApiKey, Model, RevocationKind, Role
 
 DigestPath = Annotated[str, Path(pattern=r"^sha256:[0-9a-f]{64}$")]
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -59,16 +61,7 @@ async def approve_model(request: Request, digest: DigestPath) -> Response:
     """Approve a model, or change how it is called."""
     by = await _admin(request)
     body = await read_json(request, schemas.NewModel)
-    registrar = site_of(request).registrar
-    model = await registrar.write(
-        catalogue.approve_model,
-        load_digest(digest),
-        name=body.name,
-        expected_version=body.expected_version,
-        by=by,
-        at=registrar.now(),
-    )
-    return fresh(200, dump(export_model(model)))
+    return await _approve(request, catalogue.approve_model, digest, body, by)
 
 
 @router.put(
@@ -77,20 +70,32 @@ async def approve_model(request: Request, digest: DigestPath) -> Response:
     openapi_extra=body_of(schemas.NewImage),
 )
 async def approve_image(request: Request, digest: DigestPath) -> Response:
-    """Approve an image for one part of Cocoon or both."""
+    """Approve an image for one part of Cocoon or both. What rests on that under a policy is appraised again at once."""
     by = await _admin(request)
     body = await read_json(request, schemas.NewImage)
+    approve = partial(catalogue.approve_image, roles=tuple(body.roles))
+    answer = await _approve(request, approve, digest, body, by)
+    site_of(request).upkeep.soon()
+    return answer
+
+
+async def _approve(
+    request: Request,
+    approve: Callable[..., Model | Image],
+    digest: str,
+    body: schemas.NewModel | schemas.NewImage,
+    by: str,
+) -> Response:
     registrar = site_of(request).registrar
-    image = await registrar.write(
-        catalogue.approve_image,
+    approved = await registrar.write(
+        approve,
         load_digest(digest),
         name=body.name,
-        roles=tuple(sorted(set(body.roles))),
         expected_version=body.expected_version,
         by=by,
         at=registrar.now(),
     )
-    return fresh(200, dump(export_model(image)))
+    return fresh(200, dump(export_model(approved)))
 
 
 @router.put(

@@ -32,7 +32,7 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 _log: Final = logging.getLogger(__name__)
 
 _UNMATCHED: Final = "unmatched"
-# Probes come from few addresses, and must not be told to wait.
+# Probes come from few addresses, and must not be told to wait; what they cost is bounded otherwise (limits.py).
 _UNLIMITED: Final = frozenset({"/healthz", "/healthz/live", "/healthz/ready", "/metrics"})
 _REFUSED: Final = 400
 _DISCONNECTED: Final = 499  # as nginx counts it; never sent

@@ -1,5 +1,6 @@
 """One request and its answer, as the edge and the routes know it; and the service that they belong to."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,8 +9,8 @@ from typing import Final
 from starlette.requests import Request
 
 from attestd.api.keys import KeyAnswers
-from attestd.api.limits import RateLimit
-from attestd.errors import Reason, Unavailable
+from attestd.api.limits import RateLimit, Shared, Spared
+from attestd.errors import Reason, RequestRefused, Unavailable
 from attestd.metrics import Metrics
 from attestd.registrar import Registrar, Upkeep
 from attestd.registry.values import Caller
@@ -19,26 +20,40 @@ from attestd.settings import Settings
 EXCHANGE: Final = "attestd"
 # Forty of the largest pieces of evidence, or some ten thousand of the usual size.
 MAX_HELD: Final = 64 * 1024 * 1024
+# So that nobody's half-sent requests keep everybody else's out.
+MAX_HELD_OF_ONE: Final = MAX_HELD // 4
 
 
 class Bodies:
-    """How much memory the bodies of all requests take that are being served."""
+    """How much memory the bodies of all requests take that are being served, and those of each API key."""
 
     def __init__(self) -> None:
         """Start with none."""
         self._held = 0
+        self._held_of: Counter[str] = Counter()
 
-    def hold(self, size: int) -> None:
-        """Count bytes in. Raises `Unavailable` (`service.overloaded`), and counts nothing, where they are too many."""
-        if self._held + size > MAX_HELD:
-            raise Unavailable(
-                Reason.OVERLOADED, found="larger requests than fit at once", wanted="fewer or smaller ones at a time"
+    def hold(self, caller: str, size: int) -> None:
+        """Count bytes in, or count nothing where they are too many.
+
+        Raises `RequestRefused` (`request.rate`) for too many of one caller, `Unavailable` (`service.overloaded`) for
+        too many of all.
+        """
+        wanted = "fewer or smaller ones at a time"
+        if self._held_of[caller] + size > MAX_HELD_OF_ONE:
+            raise RequestRefused(
+                Reason.REQUEST_RATE, found="larger requests of one API key than it may have at once", wanted=wanted
             )
+        if self._held + size > MAX_HELD:
+            raise Unavailable(Reason.OVERLOADED, found="larger requests than fit at once", wanted=wanted)
         self._held += size
+        self._held_of[caller] += size
 
-    def release(self, size: int) -> None:
+    def release(self, caller: str, size: int) -> None:
         """Count bytes out."""
         self._held -= size
+        self._held_of[caller] -= size
+        if not self._held_of[caller]:
+            del self._held_of[caller]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +68,8 @@ class Site:
     per_address: RateLimit
     answers: KeyAnswers
     bodies: Bodies
+    exposition: Spared  # of the metrics
+    database: Shared  # whether it answers
     clock: Callable[[], datetime]
 
 
@@ -68,13 +85,19 @@ class Exchange:
     held: int = 0
 
     def hold(self, size: int) -> None:
-        """Count bytes of the body that are in memory until the request is answered."""
-        self.site.bodies.hold(size)
+        """Count bytes of the body that are in memory until the request is answered. Raises as `Bodies.hold` does."""
+        self.site.bodies.hold(self._payer, size)
         self.held += size
 
     def release(self) -> None:
         """The request is answered."""
-        self.site.bodies.release(self.held)
+        if self.held:
+            self.site.bodies.release(self._payer, self.held)
+
+    @property
+    def _payer(self) -> str:
+        """On whose account the body is: nobody's is read before its API key is known."""
+        return self.caller.api_key_id if self.caller else ""
 
 
 def exchange_of(request: Request) -> Exchange:

@@ -53,8 +53,9 @@ def media_type(request: Request, *accepted: str) -> str:
 async def read_body(request: Request, most: int) -> bytes:
     """Read the body, never holding more than `most` bytes and what one read adds.
 
-    Raises `RequestRefused` (`request.size`), before anything is read where the length is announced, and `Unavailable`
-    (`service.overloaded`) where the bodies of all requests together take more memory than they may.
+    Raises `RequestRefused` (`request.size`), before anything is read where the length is announced. Where the bodies of
+    all requests together take more memory than they may, `Unavailable` (`service.overloaded`); where those that came
+    with one API key do, `RequestRefused` (`request.rate`).
     """
     exchange = exchange_of(request)
     announced = request.headers.get("content-length", "0")

@@ -1,5 +1,6 @@
 """What monitoring and newcomers ask for: metrics, health, discovery."""
 
+from time import monotonic
 from typing import Final
 
 from fastapi import APIRouter
@@ -14,10 +15,11 @@ from attestd.api.lists import export_policy
 from attestd.api.problem import JSON_HEADER, Answer, fresh
 from attestd.codec import Json
 from attestd.errors import Reason, Unavailable
-from attestd.evidence import Scheme
+from attestd.evidence import TEES, Scheme
 from attestd.metrics import CONTENT_TYPE
 from attestd.registrar.documents import dump
-from attestd.registry import access, catalogue
+from attestd.registry import catalogue
+from attestd.x509 import GENUINE_ROOTS
 
 _MAX_POLICIES: Final = 1000
 
@@ -28,8 +30,8 @@ router = APIRouter()
     "/metrics", responses={200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}}
 )
 async def metrics(request: Request) -> Response:
-    """Return all metrics in Prometheus' text format."""
-    body = site_of(request).metrics.exposition()
+    """Return all metrics in Prometheus' text format; who asks many times a second gets some of them twice."""
+    body = site_of(request).exposition.text(monotonic())
     return Answer(200, body, [(b"content-type", CONTENT_TYPE.encode()), (b"cache-control", b"no-store")])
 
 
@@ -42,13 +44,20 @@ async def live(request: Request) -> Response:  # noqa: ARG001 - every route take
 @router.get("/healthz", responses={200: {"model": schemas.Health}, **problems()})
 @router.get("/healthz/ready", responses={200: {"model": schemas.Health}, **problems()})
 async def ready(request: Request) -> Response:
-    """Tell whether the clock is right, the database answers, and collateral that was there has not all expired."""
-    registrar = site_of(request).registrar
+    """Tell whether the clock is right, the database answers, collateral is in force, and the start is over."""
+    site = site_of(request)
+    registrar = site.registrar
     at = registrar.now()
-    await registrar.read(access.count_admins, at)
+    await site.database.wait()
     if not registrar.collateral.in_force(at):
         raise Unavailable(
             Reason.TDX_ENDORSEMENTS_MISSING, found="collateral that has all expired", wanted="some that is in force"
+        )
+    if site.upkeep.is_behind:
+        raise Unavailable(
+            Reason.STARTING,
+            found="collateral and keys that are being looked at for the first time",
+            wanted="the end of that",
         )
     return fresh(200, dump({"status": "ready"}))
 
@@ -63,7 +72,7 @@ async def discovery(request: Request) -> Response:
         "version": __version__,
         "registry_id": site.settings.registry_id,
         "simulated": site.settings.simulated,
-        "tees": ["tdx", "sgx"],
+        "tees": list(TEES),
         "bindings": [scheme.value for scheme in Scheme],
         "trust_anchors": _trust_anchors(site),
         "policies": [
@@ -89,5 +98,7 @@ async def discovery(request: Request) -> Response:
 
 
 def _trust_anchors(site: Site) -> list[Json]:
-    vendor = "simulated" if site.settings.simulated else "intel"
-    return [{"vendor": vendor, "sha256": root.fingerprint.hex()} for root in site.settings.trust_anchors.roots]
+    return [
+        {"vendor": GENUINE_ROOTS.get(root.fingerprint, "simulated"), "sha256": root.fingerprint.hex()}
+        for root in site.settings.trust_anchors.roots
+    ]

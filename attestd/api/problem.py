@@ -35,6 +35,7 @@ _STATUS: Final[dict[Reason, int]] = {
     Reason.REQUEST_SIZE: 413,
     Reason.REQUEST_TYPE: 415,
     Reason.REQUEST_RATE: 429,
+    Reason.CHALLENGE_LIMIT: 429,
     Reason.REQUEST_PATH: 404,
     Reason.REQUEST_METHOD: 405,
     Reason.REQUEST_TIMEOUT: 408,
@@ -63,6 +64,7 @@ _STAGE: Final = {
 
 # Seconds after which it makes sense to come again.
 _RETRY_AFTER: Final[dict[Reason, int]] = {
+    Reason.STARTING: 1,
     Reason.OVERLOADED: 1,
     Reason.DATABASE_UNAVAILABLE: 5,
     Reason.CLOCK: 60,

@@ -8,17 +8,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
+from attestd.claims import ProductLine
+from attestd.evidence import IntelTee, Tee
 from attestd.registry.values import KeyState, RevocationKind, Role
 from attestd.result import Tier
 
 # One canonical text per value: the last digit of base64 has no bits to spare.
 _B64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$"
 _B64URL_32 = r"^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$"
+# 768 bytes have no padding.
+_B64_PCRS = r"^[A-Za-z0-9+/]{1024}$"
+_PRODUCT_LINE = rf"^(?:[0-9a-f]{{12}}|{'|'.join(line.lower() for line in ProductLine)})$"
 _TOKEN = r"^attestd_[0-9a-f]{16}_[A-Za-z0-9_-]{43}$"  # noqa: S105 - a pattern
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Base64 = Annotated[str, StringConstraints(pattern=_B64, min_length=4)]
+Pcrs = Annotated[str, StringConstraints(pattern=_B64_PCRS)]
 Challenge32 = Annotated[str, StringConstraints(pattern=_B64URL_32)]
 # One line of text for people: no control characters.
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", min_length=1, max_length=200)]
@@ -45,14 +51,18 @@ class Document(BaseModel):
 # Requests
 
 
-class EnclaveKey(Body):
-    """The key that the attester wants to be trusted."""
-
+class _Key(Body):
     spki: Base64
     proof: Base64 | None = None
 
 
-class CocoonKey(EnclaveKey):
+class EnclaveKey(_Key):
+    """The key that the attester wants to be trusted."""
+
+    role: None = None
+
+
+class CocoonKey(_Key):
     """The same, with the part of Cocoon that the image plays."""
 
     role: Literal["worker", "proxy"]
@@ -61,7 +71,7 @@ class CocoonKey(EnclaveKey):
 class QuoteCpu(Body):
     """A quote as the driver returned it."""
 
-    tee: Literal["tdx", "sgx"]
+    tee: IntelTee
     quote: Base64
     event_log: Base64 | None = None
 
@@ -74,19 +84,51 @@ class RaTlsCpu(Body):
     event_log: Base64 | None = None
 
 
+class SnpCpu(Body):
+    """An SEV-SNP report as the driver returned it, with what the host knows of its certificates.
+
+    `certificates` is the table of an extended report, which may also follow the report itself, or the VCEK or VLEK and
+    the ASK or ASVK, in this order, in PEM. What is left out is looked for among the service's own.
+    """
+
+    tee: Literal["snp"]
+    report: Base64
+    certificates: Base64 | None = None
+
+
+class TpmQuote(Body):
+    """A quote over PCR 0 to 23 of the SHA-256 bank: TPMS_ATTEST, the bare signature, and the values of the PCRs.
+
+    Its extraData (the qualifying data of TPM2_Quote) is SHA-256 of the 64 bytes of report data that the binding has.
+    """
+
+    message: Base64
+    signature: Base64
+    pcrs: Pcrs | None = None
+
+
+class HclCpu(Body):
+    """SEV-SNP on Azure: NV index 0x01400001, which has the report in it, and a quote by the key at 0x81000003."""
+
+    tee: Literal["snp"]
+    hcl_report: Base64
+    tpm_quote: TpmQuote
+    certificates: Base64 | None = None
+
+
 class _Evidence(Body):
     challenge: Challenge32
-    key: EnclaveKey
     models: Models = []
     policy: Slug | None = None
     gpus: Annotated[list[Any], Field(max_length=0)] = []
 
 
-class QuoteEvidence(_Evidence):
-    """A quote with a key that its report data commits to."""
+class DirectEvidence(_Evidence):
+    """A quote or report with a key that its report data commits to."""
 
     binding: Literal["attestd/v1", "spki-sha256", "nonce-and-key"]
-    cpu: QuoteCpu
+    key: EnclaveKey
+    cpu: QuoteCpu | SnpCpu | HclCpu
 
 
 class CocoonEvidence(_Evidence):
@@ -97,11 +139,11 @@ class CocoonEvidence(_Evidence):
     cpu: RaTlsCpu
 
 
-class EvidenceBody(RootModel[QuoteEvidence | CocoonEvidence]):
+class EvidenceBody(RootModel[DirectEvidence | CocoonEvidence]):
     """Evidence, as JSON; in CBOR the same map with byte strings in place of base64."""
 
 
-class SuppliedEndorsements(Body):
+class IntelEndorsements(Body):
     """Intel's collateral, each document in base64, all seven together."""
 
     tcb_info: Base64
@@ -113,10 +155,23 @@ class SuppliedEndorsements(Body):
     pck_crl_issuer_chain: Base64
 
 
+class AmdEndorsements(Body):
+    """AMD's certificates, DER or PEM in base64, and the CRL of the ARK in DER; each goes before what the service has.
+
+    Either a VCEK or a VLEK; `ask` may be an ASVK. An `ark` that is not the pinned one is refused.
+    """
+
+    vcek: Base64 | None = None
+    vlek: Base64 | None = None
+    ask: Base64 | None = None
+    ark: Base64 | None = None
+    crl: Base64 | None = None
+
+
 class AppraisalBody(Body):
     """Evidence, or its `cpu` alone, to be judged without being registered."""
 
-    cpu: QuoteCpu | RaTlsCpu
+    cpu: QuoteCpu | RaTlsCpu | SnpCpu | HclCpu
     challenge: Challenge32 | None = None
     binding: Literal["attestd/v1", "spki-sha256", "nonce-and-key", "cocoon"] | None = None
     key: EnclaveKey | CocoonKey | None = None
@@ -125,7 +180,7 @@ class AppraisalBody(Body):
     policy: Slug | None = None
     policy_toml: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
     at: Time | None = None
-    endorsements: SuppliedEndorsements | None = None
+    endorsements: IntelEndorsements | AmdEndorsements | None = None
 
 
 class NewModel(Body):
@@ -186,16 +241,28 @@ class DigestRevocation(Body):
     reason: Line
 
 
-class NamedRevocation(Body):
-    """Revocation of every key of a provider, or of a product line (Intel: FMSPC in hex)."""
+class ProviderRevocation(Body):
+    """Revocation of every key of a provider."""
 
-    kind: Literal["provider", "product_line"]
+    kind: Literal["provider"]
     value: Slug
     reason: Line
 
 
+class ProductLineRevocation(Body):
+    """Revocation of every key of a product line: Intel's by FMSPC in hex, AMD's by name in lower case."""
+
+    kind: Literal["product_line"]
+    value: Annotated[str, StringConstraints(pattern=_PRODUCT_LINE)]
+    reason: Line
+
+
 class NewRevocation(
-    RootModel[Annotated[KeyRevocation | DigestRevocation | NamedRevocation, Field(discriminator="kind")]]
+    RootModel[
+        Annotated[
+            KeyRevocation | DigestRevocation | ProviderRevocation | ProductLineRevocation, Field(discriminator="kind")
+        ]
+    ]
 ):
     """Revocation of whatever keys rest on; it takes effect at once."""
 
@@ -259,9 +326,9 @@ class ResultDocument(Document):
     challenge: Challenge32 | None
     platform: Hex32
     policy: PolicyReference
-    tee: Literal["tdx", "sgx"]
+    tee: Tee
     evidence_id: Digest
-    tcb: dict[str, Any]
+    tcb: dict[str, Any] | None  # of Intel
     claims: dict[str, Any]
     flags: list[str]
     endorsements: list[Digest]
@@ -272,6 +339,7 @@ class ResultDocument(Document):
     appraisal: Appraisal
     key: dict[str, Any] | None
     event_log: dict[str, Any] | None
+    vtpm: dict[str, Any] | None  # of Azure
 
 
 class NotAffirming(Problem):
@@ -293,7 +361,7 @@ class KeyDocument(Document):
     key_id: Hex32
     state: KeyState
     spki: Base64
-    tee: Literal["tdx", "sgx"]
+    tee: Tee
     binding: str
     role: Literal["worker", "proxy"] | None
     image: Digest
@@ -447,7 +515,7 @@ class AuditPage(Page):
 class TrustAnchor(Document):
     """A pinned root."""
 
-    vendor: Literal["intel", "simulated"]
+    vendor: Literal["intel", "amd", "nvidia", "simulated"]
     sha256: Hex32
 
 
@@ -458,7 +526,7 @@ class Discovery(Document):
     version: str
     registry_id: str
     simulated: bool
-    tees: list[str]
+    tees: list[Tee]
     bindings: list[str]
     trust_anchors: list[TrustAnchor]
     policies: list[PolicyReference]

@@ -25,7 +25,7 @@ from attestd.api.apps import admin_edge, public_edge
 from attestd.api.edge import Edge
 from attestd.api.exchange import Bodies, Site
 from attestd.api.keys import KeyAnswers
-from attestd.api.limits import RateLimit
+from attestd.api.limits import RateLimit, Shared, Spared
 from attestd.api.logs import FIELDS
 from attestd.api.protocol import bounded
 from attestd.endorsements import FolderEndorsements
@@ -33,7 +33,7 @@ from attestd.errors import ConfigurationRefused, Reason
 from attestd.metrics import Metrics
 from attestd.registrar import Registrar, Upkeep
 from attestd.registrar.policies import import_policies
-from attestd.registry import Registry
+from attestd.registry import Registry, access
 from attestd.settings import Listener, Settings, now
 
 _Stop: TypeAlias = Callable[[], None]
@@ -45,6 +45,8 @@ _BACKLOG: Final = 2048
 _KEEP_ALIVE: Final = 5
 # With what a connection may still take (protocol.py), a stop is over within 30 s.
 _DRAIN: Final = 20
+# Each takes some milliseconds; monitoring asks every few seconds.
+_EXPOSITIONS_PER_SECOND: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Service:
     @classmethod
     @contextlib.contextmanager
     def started(cls, settings: Settings, *, clock: Callable[[], datetime] = now) -> Iterator[Self]:
-        """Run a service in a thread of its own until the block ends.
+        """Run a service in a thread of its own until the block ends; it listens, and may not be ready yet.
 
         Raises `ConfigurationRefused` or `Unavailable` where it does not start.
         """
@@ -80,6 +82,10 @@ class Service:
         finally:
             service.loop.call_soon_threadsafe(stop)
             thread.join()
+
+    def until_ready(self) -> None:
+        """Wait until the first upkeep is over."""
+        asyncio.run_coroutine_threadsafe(self.site.upkeep.caught_up(), self.loop).result()
 
     def keep_up(self) -> None:
         """Do the upkeep now: new collateral is in use, and what rests on it appraised again, when this returns."""
@@ -130,7 +136,6 @@ def serve(settings: Settings) -> None:
 async def _run(settings: Settings, clock: Callable[[], datetime], tell: _Tell) -> None:
     with contextlib.ExitStack() as stack:
         site = _assemble(settings, clock, stack)
-        await site.upkeep.once()
         sockets = [stack.enter_context(_listen(name, listener)) for name, listener in _listeners(settings)]
         servers = [_server(public_edge(site), site.answers), _server(admin_edge(site))]
 
@@ -171,6 +176,8 @@ def _assemble(settings: Settings, clock: Callable[[], datetime], stack: contextl
         per_address=RateLimit(settings.requests_per_second_per_address),
         answers=KeyAnswers(registry, settings, clock),
         bodies=Bodies(),
+        exposition=Spared(metrics.exposition, _EXPOSITIONS_PER_SECOND),
+        database=Shared(lambda: registrar.read(access.count_admins, registrar.now())),
         clock=clock,
     )
 

@@ -7,12 +7,17 @@ holds at the time of a verdict is judged at every verdict (house.md, principle 5
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from datetime import datetime
+from functools import partial
 from threading import Lock
 from typing import Final, Generic, TypeVar
 
+from attestd.snp.attestation import SnpAttestation
+from attestd.snp.collateral import SnpEndorsements
+from attestd.snp.vek import Vek, authenticate_vek
 from attestd.tdx.pck import PckChain, authenticate_pck_chain
 from attestd.tdx.qe import AttestationKey, authenticate_attestation_key
 from attestd.tdx.quote import QeCertification, Quote
+from attestd.verifier import AmdSubject
 from attestd.x509 import TrustAnchors
 
 # Platforms that attest at the same time; each entry has some 10 KiB. Only Intel can make the bytes of one.
@@ -31,13 +36,19 @@ class Recent(Generic[_K, _V]):
         self._values: OrderedDict[_K, _V] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: _K, make: Callable[[], _V]) -> _V:
-        """Return the value kept under `key`, or make and keep it; what `make` raises is not kept."""
+    def find(self, key: _K) -> _V | None:
+        """Return the value kept under `key`, if there is one."""
         with self._lock:
             value = self._values.get(key)
             if value is not None:
                 self._values.move_to_end(key)
-                return value
+            return value
+
+    def get(self, key: _K, make: Callable[[], _V]) -> _V:
+        """Return the value kept under `key`, or make and keep it; what `make` raises is not kept."""
+        value = self.find(key)
+        if value is not None:
+            return value
         value = make()
         with self._lock:
             self._values[key] = value
@@ -47,13 +58,14 @@ class Recent(Generic[_K, _V]):
 
 
 class Authenticator:
-    """Authenticates PCK chains and attestation keys to one set of trust anchors."""
+    """Authenticates what speaks for platforms to one set of trust anchors."""
 
     def __init__(self, anchors: TrustAnchors) -> None:
         """Start with nothing authenticated."""
         self._anchors = anchors
         self._chains: Recent[bytes, PckChain] = Recent(_PLATFORMS)
         self._keys: Recent[tuple[bytes, QeCertification], AttestationKey] = Recent(_PLATFORMS)
+        self._veks: Recent[tuple[bytes | None, ...], Vek] = Recent(_PLATFORMS)
 
     def attestation_key(self, quote: Quote, at: datetime) -> AttestationKey:
         """Return the authenticated attestation key of a quote, with its platform.
@@ -61,6 +73,22 @@ class Authenticator:
         Raises `Malformed` or `NotAuthentic`, as `authenticate_pck_chain` and `authenticate_attestation_key` do.
         """
         return self._keys.get((quote.attestation_key, quote.qe), lambda: self._authenticate(quote, at))
+
+    def amd(
+        self, attestation: SnpAttestation, held: SnpEndorsements, at: datetime, *, crl_required: bool
+    ) -> AmdSubject:
+        """Return a report with its authenticated VCEK or VLEK, and the newest CRL of its product line.
+
+        Raises `Malformed`, `NotAuthentic`, `EndorsementRejected` or `Unavailable`, as `authenticate_vek` and
+        `SnpEndorsements` do.
+        """
+        vek, ask, ark, _ = attestation.certificates
+        chain = partial(held.chain, attestation, self._anchors)
+        # A certificate that came is worth as much with the issuer that is held now as with the one that was then.
+        key = chain() if vek is None else (vek, ask, ark)
+        authentic = self._veks.get(key, lambda: authenticate_vek(*chain(), self._anchors, at))
+        authentic.require_current(at)  # before the CRL is looked at, as where nothing was kept
+        return AmdSubject(attestation, authentic, held.crl(attestation, authentic, at, required=crl_required))
 
     def _authenticate(self, quote: Quote, at: datetime) -> AttestationKey:
         pem = quote.pck_chain

@@ -28,17 +28,19 @@ class Policies:
         """Start with none."""
         self._compiled: Recent[bytes, AppraisalPolicy] = Recent(_COMPILED)
 
-    def compiled(self, policy: Policy) -> AppraisalPolicy:
-        """Return a recorded policy, ready to appraise with. Raises `ConfigurationRefused` (`policy.malformed`)."""
+    def in_force(self, transaction: Transaction, name: str) -> AppraisalPolicy:
+        """Return the version of a policy that is in force, ready to appraise with; its text is read once.
+
+        Raises `RequestRefused` (`policy.unknown`) and `ConfigurationRefused` (`policy.malformed`).
+        """
+        digest = catalogue.policy_digest(transaction, name)
+        compiled = None if digest is None else self._compiled.find(digest)
+        return compiled or self._compile(catalogue.find_policy(transaction, name))
+
+    def _compile(self, policy: Policy | None) -> AppraisalPolicy:
+        if policy is None:
+            raise RequestRefused(Reason.POLICY_UNKNOWN, found="another name", wanted="the name of a policy in force")
         return self._compiled.get(policy.digest, lambda: AppraisalPolicy.load(policy.text))
-
-
-def in_force(transaction: Transaction, name: str) -> Policy:
-    """Return the version of a policy that is in force. Raises `RequestRefused` (`policy.unknown`)."""
-    policy = catalogue.find_policy(transaction, name)
-    if policy is None:
-        raise RequestRefused(Reason.POLICY_UNKNOWN, found="another name", wanted="the name of a policy in force")
-    return policy
 
 
 def import_policies(registry: Registry, path: Path, default: str, at: datetime) -> None:

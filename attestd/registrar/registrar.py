@@ -1,6 +1,7 @@
 """The registrar: takes evidence to a verdict and writes it down (house.md, The journey).
 
-    (2) freshness     the challenge is this service's and this caller's                   journey.consult
+    (2) freshness     the challenge is this service's and this caller's, or known to be   journey.consult
+                      answered by this very evidence
     (3) one clock read
     (4) requirements  the quote parses, and its platform is authenticated                 authentic
     (5) endorsements  what the vendor says of that platform, authenticated earlier        collateral
@@ -14,12 +15,13 @@ time come from, and in what becomes of the verdict.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar, assert_never
 
 from attestd.endorsements import Bundle, Endorsements
 from attestd.errors import (
@@ -31,7 +33,9 @@ from attestd.errors import (
     Unavailable,
 )
 from attestd.evidence import (
+    INTEL_ENDORSEMENT_NAMES,
     AppraisalRequest,
+    CpuEvidence,
     Evidence,
     load_appraisal_request_cbor,
     load_appraisal_request_json,
@@ -40,19 +44,38 @@ from attestd.evidence import (
 )
 from attestd.metrics import ChallengeEvent, Metrics, Outcome, Stage, TeeLabel
 from attestd.policy import AppraisalPolicy
-from attestd.registrar import documents
 from attestd.registrar.authentic import Authenticator
 from attestd.registrar.collateral import CollateralStore, marks_of
-from attestd.registrar.journey import approved_models, consult, load_evidence, platform_id, record, submission_id
-from attestd.registrar.policies import Policies, in_force
+from attestd.registrar.documents import Results
+from attestd.registrar.handover import Handover
+from attestd.registrar.journey import (
+    approved_images,
+    approved_models,
+    consult,
+    load_evidence,
+    platform_id,
+    product_line,
+    record,
+    submission_id,
+)
+from attestd.registrar.policies import Policies
 from attestd.registry import Registry, challenges
 from attestd.registry.database import Transaction
 from attestd.registry.values import Challenge, NewKey, NewResult, Recorded
 from attestd.result import Tier
 from attestd.settings import BUILT, Settings
-from attestd.tdx.collateral import Collateral, RawCollateral, authenticate_collateral
+from attestd.snp.attestation import SnpAttestation, with_certificates
+from attestd.tdx.collateral import RawCollateral, authenticate_collateral
 from attestd.tdx.quote import Quote
-from attestd.verifier import AttestationResult, appraise, parse_evidence, requirement
+from attestd.verifier import (
+    Attestation,
+    AttestationResult,
+    IntelSubject,
+    Subject,
+    appraise,
+    parse_evidence,
+    requirement,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -96,6 +119,8 @@ class Registrar:
         self._metrics = metrics
         self._clock = clock
         self._authenticator = Authenticator(settings.trust_anchors)
+        self._results = Results(settings.registry_id)
+        self._handover = Handover(registry)
         self._readers = ThreadPoolExecutor(_READERS, "attestd-reader")
         self._searchers = ThreadPoolExecutor(_SEARCHERS, "attestd-searcher")
         self._judges = ThreadPoolExecutor(_JUDGES, "attestd-judge")
@@ -142,7 +167,7 @@ class Registrar:
         self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Write to the registry; returns when it is durable."""
-        return await asyncio.wrap_future(self.registry.write(function, *args, **kwargs))
+        return await self._handover.write(function, *args, **kwargs)
 
     async def issue_challenge(self, provider: str) -> Challenge:
         """Issue 32 random bytes to one provider, to be answered once and soon."""
@@ -176,37 +201,54 @@ class Registrar:
     async def _submit(self, evidence: Evidence, raw: bytes, provider: str) -> Recorded:
         at = self.now()  # (3)
         default = self._settings.default_policy
-        consulted = await self.read(consult, evidence, provider=provider, default_policy=default, at=at)  # (2)
-        policy = self.policies.compiled(consulted.policy)
+        attestation = parse_evidence(evidence.cpu)
+        consulted = await self.read(  # (2)
+            consult, self.policies, evidence, attestation, provider=provider, default_policy=default, at=at
+        )
+        policy = consulted.policy
         started = perf_counter()
-        quote = parse_evidence(evidence.cpu)
-        result, collateral = self._appraise(quote, evidence, policy, consulted.approved_models, at)  # (4) - (8)
+        models, images = consulted.approved_models, consulted.approved_images
+        subject = self._subject(attestation, evidence.cpu, policy, at)  # (4), (5)
+        result = self._appraise(subject, evidence, policy, models, images, at)  # (6) - (8)
         self._took(Stage.VERIFY, started)
-        new = self._new_result(result, evidence, submission_id(quote, evidence), raw, provider, policy)
+        new = self._new_result(result, evidence, submission_id(attestation, evidence), raw, provider, policy)
         started = perf_counter()
         most = self._settings.live_keys_per_platform
-        marks = marks_of(collateral)
-        recorded = await self.write(record, new, at, marks=marks, live_keys_per_platform=most)  # (9)
+        marks = marks_of(subject)
+        recorded = await self.write(record, new, at, marks=marks, images=images, live_keys_per_platform=most)  # (9)
         self._took(Stage.RECORD, started)
         return recorded
 
+    def _subject(self, attestation: Attestation, cpu: CpuEvidence, policy: AppraisalPolicy, at: datetime) -> Subject:
+        """Join evidence with what is held for its platform."""
+        match attestation:
+            case Quote():
+                key = self._authenticator.attestation_key(attestation, at)
+                held = self.collateral.collateral(requirement(attestation, key.pck), at)
+                return IntelSubject(attestation, cpu.event_log, key, held)
+            case SnpAttestation():
+                return self._authenticator.amd(attestation, self.collateral.snp(), at, crl_required=policy.requires_crl)
+            case _:
+                assert_never(attestation)
+
     def _appraise(
-        self, quote: Quote, evidence: Evidence, policy: AppraisalPolicy, models: frozenset[bytes], at: datetime
-    ) -> tuple[AttestationResult, Collateral]:
-        key = self._authenticator.attestation_key(quote, at)
-        collateral = self.collateral.collateral(requirement(quote, key.pck), at)
-        result = appraise(
-            quote,
+        self,
+        subject: Subject,
+        evidence: Evidence | None,
+        policy: AppraisalPolicy,
+        models: frozenset[bytes],
+        images: Mapping[bytes, frozenset[str]],
+        at: datetime,
+    ) -> AttestationResult:
+        return appraise(
+            subject,
             evidence=evidence,
-            event_log=evidence.cpu.event_log,
-            attestation_key=key,
-            collateral=collateral,
             policy=policy,
             registry_id=self.registry_id,
             approved_models=models,
+            approved_images=images,
             at=at,
         )
-        return result, collateral
 
     def _new_result(
         self,
@@ -221,11 +263,10 @@ class Registrar:
         if bound is None:
             raise ValueError("a result that binds no key")
         result_id = secrets.token_urlsafe(16)
-        platform = platform_id(claims.pck)
-        document = documents.recorded_result(
+        platform = platform_id(claims)
+        document = self._results.recorded(
             result,
             result_id=result_id,
-            registry_id=self.registry_id,
             provider=provider,
             challenge=evidence.challenge,
             platform=platform,
@@ -237,7 +278,7 @@ class Registrar:
             image=claims.image_digest,
             models=bound.models,
             platform=platform,
-            product_line=claims.pck.fmspc.hex(),
+            product_line=product_line(claims),
             valid_from=result.at,
             valid_until=result.not_after,
         )
@@ -281,48 +322,58 @@ class Registrar:
             try:
                 result, policy = self._dry_run(request)
             except EndorsementRejected as error:
-                if not request.endorsements:
+                # Intel's come all together; of AMD's, those of the caller's own are told from ours where they are used.
+                if not request.endorsements or request.cpu.tee == "snp":
                     raise
                 raise _theirs(error) from None
         except AttestdError as error:
             self._refused(tee, error)
             raise
         self._judged(tee, result.tier)
-        platform = platform_id(result.claims.pck)
-        return documents.dry_result(result, registry_id=self.registry_id, platform=platform, policy=policy)
+        platform = platform_id(result.claims)
+        return self._results.dry(result, platform=platform, policy=policy)
 
     def _dry_run(self, request: AppraisalRequest) -> tuple[AttestationResult, AppraisalPolicy]:
         at = request.at or self.now()
         if request.policy_toml is None:
             name = request.policy or self._settings.default_policy
-            policy = self.policies.compiled(self.registry.read(in_force, name))
+            policy = self.registry.read(self.policies.in_force, name)
         else:
             policy = AppraisalPolicy.load(request.policy_toml.encode())
         models = () if request.evidence is None else request.evidence.models
-        quote = parse_evidence(request.cpu)
-        key = self._authenticator.attestation_key(quote, at)
-        if request.endorsements:
-            collateral = authenticate_collateral(_supplied(request), self._settings.trust_anchors, at)
-        else:
-            collateral = self.collateral.collateral(requirement(quote, key.pck), at)
-        result = appraise(
-            quote,
-            evidence=request.evidence,
-            event_log=request.cpu.event_log,
-            attestation_key=key,
-            collateral=collateral,
-            policy=policy,
-            registry_id=self.registry_id,
-            approved_models=self.registry.read(approved_models, models),
-            at=at,
-        )
+        attestation = parse_evidence(request.cpu)
+        subject = self._dry_subject(attestation, request, policy, at)
+        approved = self.registry.read(approved_models, models)
+        images = self.registry.read(approved_images, attestation.image_digest)
+        result = self._appraise(subject, request.evidence, policy, approved, images, at)
         return result, policy
 
-    def reappraise(self, raw: bytes, policy: AppraisalPolicy, models: frozenset[bytes]) -> AttestationResult:
+    def _dry_subject(
+        self, attestation: Attestation, request: AppraisalRequest, policy: AppraisalPolicy, at: datetime
+    ) -> Subject:
+        """Join evidence with the endorsements that came with the request, or else with what is held."""
+        supplied = request.endorsements
+        match attestation:
+            case Quote() if supplied:
+                key = self._authenticator.attestation_key(attestation, at)
+                anchors = self._settings.trust_anchors
+                came = authenticate_collateral(_supplied(supplied), anchors, at, key.pck)
+                return IntelSubject(attestation, request.cpu.event_log, key, came)
+            case SnpAttestation() if supplied:
+                attestation, held = with_certificates(attestation, supplied), self.collateral.snp()
+                if "crl" in supplied:  # at a time of the caller's own, the newest need not be in force yet
+                    held = replace(held, crls={}, rolled_back=frozenset())
+                return self._authenticator.amd(attestation, held, at, crl_required=policy.requires_crl)
+        return self._subject(attestation, request.cpu, policy, at)
+
+    def reappraise(
+        self, raw: bytes, policy: AppraisalPolicy, models: frozenset[bytes], images: Mapping[bytes, frozenset[str]]
+    ) -> AttestationResult:
         """Judge stored evidence again, by what is known now. Raises as `submit` does."""
         evidence = load_evidence(raw)
-        result, _ = self._appraise(parse_evidence(evidence.cpu), evidence, policy, models, self.now())
-        return result
+        at = self.now()
+        subject = self._subject(parse_evidence(evidence.cpu), evidence.cpu, policy, at)
+        return self._appraise(subject, evidence, policy, models, images, at)
 
     def report_damage(self, rows: int) -> None:
         """Raise the alarm over rows that something else than attestd has changed; they were left out."""
@@ -331,7 +382,7 @@ class Registrar:
             _log.error("%d rows of the registry are not what was recorded", rows)
 
     def _took(self, stage: Stage, started: float) -> None:
-        self._metrics.verification_seconds.labels(stage).observe(perf_counter() - started)
+        self._metrics.took(stage, perf_counter() - started)
 
     def _judged(self, tee: TeeLabel, tier: Tier) -> None:
         reason = None if tier is Tier.AFFIRMING else Reason.NOT_AFFIRMING
@@ -343,9 +394,15 @@ class Registrar:
         self._metrics.judged(tee, _outcome(error), error.reason)
 
 
-def _supplied(request: AppraisalRequest) -> RawCollateral:
+def _supplied(documents: Mapping[str, bytes]) -> RawCollateral:
+    if not documents.keys() <= set(INTEL_ENDORSEMENT_NAMES):
+        raise Malformed(
+            Reason.EVIDENCE_KIND,
+            found="other endorsements",
+            wanted=f"those of Intel: {', '.join(INTEL_ENDORSEMENT_NAMES)}",
+        )
     try:
-        return Bundle("request", request.endorsements).raw()
+        return Bundle("request", documents).raw()
     except Unavailable as error:
         raise _theirs(error) from None
 

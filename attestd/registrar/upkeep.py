@@ -21,8 +21,7 @@ from attestd.errors import (
     Unavailable,
 )
 from attestd.metrics import Metrics, Outcome
-from attestd.registrar.journey import approved_models
-from attestd.registrar.policies import in_force
+from attestd.registrar.journey import approved_images, approved_models
 from attestd.registrar.registrar import Registrar
 from attestd.registry import catalogue, challenges, keys, results, revocations
 from attestd.registry.database import Transaction
@@ -39,14 +38,20 @@ _CHALLENGES_KEPT: Final = timedelta(days=1)
 _CHALLENGES_AT_ONCE: Final = 500
 
 # The vendor has withdrawn its word: no later collateral will bring it back.
-_FINAL: Final = frozenset({Reason.TDX_PCK_REVOKED, Reason.TDX_PCK_CA_REVOKED, Reason.TDX_TCB_REVOKED})
+_FINAL: Final = frozenset(
+    {Reason.TDX_PCK_REVOKED, Reason.TDX_PCK_CA_REVOKED, Reason.TDX_TCB_REVOKED, Reason.SNP_ASK_REVOKED}
+)
 
-# What verdicts rest on: collateral and policies, by digest.
-_Ground: TypeAlias = tuple[frozenset[tuple[bytes, ...]], frozenset[tuple[str, bytes]]]
+# What verdicts rest on: collateral and policies, by digest, and how often the approval of an image has changed.
+_Ground: TypeAlias = tuple[frozenset[tuple[bytes, ...]], frozenset[tuple[str, bytes]], int]
 
 
 class Upkeep:
-    """The one background task of a service."""
+    """The one background task of a service.
+
+    The service listens before the first run is over: keys are answered as they were recorded, as between two runs, and
+    evidence waits for collateral to be taken. Until then the service says that it is not ready.
+    """
 
     def __init__(self, registrar: Registrar, metrics: Metrics, *, every: int) -> None:
         """Run every so many seconds, and whenever `soon` is called."""
@@ -54,12 +59,22 @@ class Upkeep:
         self._metrics = metrics
         self._every = every
         self._wanted = asyncio.Event()
+        self._once = asyncio.Event()
         self._ground: _Ground | None = None
         self._put_off: frozenset[bytes] = frozenset()  # keys that could not be judged on this ground yet
 
     def soon(self) -> None:
         """Ask for a run at once: something that verdicts rest on has changed."""
         self._wanted.set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what changed while the service was down has not been looked at yet."""
+        return not self._once.is_set()
+
+    async def caught_up(self) -> None:
+        """Wait until the first run is over."""
+        await self._once.wait()
 
     async def run(self) -> None:
         """Run until cancelled. A failure is logged, and the next run tries again."""
@@ -87,11 +102,12 @@ class Upkeep:
         await self._reappraise_all(changed=ground != self._ground)
         self._ground = ground
         await self._measure(at)
+        self._once.set()
 
     async def _current_ground(self) -> _Ground:
         page = await self._registrar.search(catalogue.list_policies, limit=_MAX_POLICIES)
         policies = frozenset((policy.name, policy.digest) for policy in page.items)
-        return self._registrar.collateral.admitted(), policies
+        return self._registrar.collateral.admitted(), policies, await self._registrar.search(catalogue.image_changes)
 
     async def _measure(self, at: datetime) -> None:
         states = await self._registrar.search(keys.count, at)
@@ -137,10 +153,11 @@ class Upkeep:
         raw = await registrar.read(results.evidence, key.result_id)
         if raw is None:
             raise Unavailable(Reason.REGISTRY_INTEGRITY, found="a key without evidence", wanted="its evidence")
-        policy = registrar.policies.compiled(await registrar.read(in_force, key.policy_name))
+        policy = await registrar.read(registrar.policies.in_force, key.policy_name)
         models = await registrar.read(approved_models, key.models)
+        images = await registrar.read(approved_images, key.image)
         try:
-            result = registrar.reappraise(raw, policy, models)
+            result = registrar.reappraise(raw, policy, models, images)
         except (Unavailable, EndorsementRejected):
             raise
         except (NotAuthentic, Malformed) as error:  # malformed: damaged on the disk, or refused by a later version

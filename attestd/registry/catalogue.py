@@ -1,11 +1,12 @@
 """What administrators approve: models, images and policies. Every change is a new version and an audit entry."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from sqlalchemy import bindparam, func, insert, select, tuple_, update
+from sqlalchemy import BindParameter, bindparam, func, insert, select, tuple_, update
 from sqlmodel import col
 
 from attestd.codec import Json
@@ -18,42 +19,22 @@ from attestd.registry.pages import Listing
 from attestd.registry.tables import ImageRow, ModelRow, PolicyRow, columns
 from attestd.registry.values import Image, Model, Page, Policy, RevocationKind
 
-_MODEL: Final = columns(ModelRow)
-_IMAGE: Final = columns(ImageRow)
+A = TypeVar("A", Model, Image)
+
 _POLICY: Final = columns(PolicyRow)
 
-_FIND_MODEL: Final = Statement(select(*_MODEL).where(col(ModelRow.digest) == bindparam("digest")))
-_LIST_MODELS: Final = Statement(
-    select(*_MODEL)
-    .where(col(ModelRow.digest) > bindparam("after"))
-    .order_by(col(ModelRow.digest))
-    .limit(bindparam("most"))
-)
 _ALL_MODELS: Final = Statement(select(col(ModelRow.digest)))
-_INSERT_MODEL: Final = Statement(insert(ModelRow))
-_UPDATE_MODEL: Final = Statement(
-    update(ModelRow)
-    .where(col(ModelRow.digest) == bindparam("digest"))
-    .values({name: bindparam(name) for name in ("name", "version", "approved_by", "approved_at")})
-)
-
-_FIND_IMAGE: Final = Statement(select(*_IMAGE).where(col(ImageRow.digest) == bindparam("digest")))
-_LIST_IMAGES: Final = Statement(
-    select(*_IMAGE)
-    .where(col(ImageRow.digest) > bindparam("after"))
-    .order_by(col(ImageRow.digest))
-    .limit(bindparam("most"))
-)
-_INSERT_IMAGE: Final = Statement(insert(ImageRow))
-_UPDATE_IMAGE: Final = Statement(
-    update(ImageRow)
-    .where(col(ImageRow.digest) == bindparam("digest"))
-    .values({name: bindparam(name) for name in ("name", "roles", "version", "approved_by", "approved_at")})
-)
+_IMAGE_CHANGES: Final = Statement(select(func.coalesce(func.sum(col(ImageRow.version) - 1), 0)))
 
 _NEWEST: Final = select(col(PolicyRow.name), func.max(col(PolicyRow.version))).group_by(col(PolicyRow.name))
 _IN_FORCE: Final = Statement(
     select(*_POLICY).where(col(PolicyRow.name) == bindparam("of_name")).order_by(col(PolicyRow.version).desc()).limit(1)
+)
+_DIGEST_IN_FORCE: Final = Statement(
+    select(col(PolicyRow.digest))
+    .where(col(PolicyRow.name) == bindparam("of_name"))
+    .order_by(col(PolicyRow.version).desc())
+    .limit(1)
 )
 _FIND_VERSION: Final = Statement(
     select(*_POLICY).where(
@@ -112,8 +93,34 @@ def _policy(row: Row) -> Policy:
     )
 
 
-_MODELS: Final = Listing("models", _LIST_MODELS, b"", _model)
-_IMAGES: Final = Listing("images", _LIST_IMAGES, b"", _image)
+@dataclass(frozen=True, slots=True)
+class _Shelf(Generic[A]):
+    """What is approved by its digest: models or images."""
+
+    kind: RevocationKind
+    find: Statement
+    insert: Statement
+    update: Statement
+    listing: Listing[A]
+
+
+def _shelf(kind: RevocationKind, table: type[ModelRow] | type[ImageRow], entry: Callable[[Row], A]) -> _Shelf[A]:
+    rows, digest = select(*columns(table)), col(table.digest)
+    page = rows.where(digest > bindparam("after")).order_by(digest).limit(bindparam("most"))
+    changed: dict[str, BindParameter[Field]] = {
+        name: bindparam(name) for name in table.model_fields if name != "digest"
+    }
+    return _Shelf(
+        kind,
+        find=Statement(rows.where(digest == bindparam("digest"))),
+        insert=Statement(insert(table)),
+        update=Statement(update(table).where(digest == bindparam("digest")).values(changed)),
+        listing=Listing(str(table.__tablename__), Statement(page), b"", entry),
+    )
+
+
+_MODELS: Final = _shelf(RevocationKind.MODEL, ModelRow, _model)
+_IMAGES: Final = _shelf(RevocationKind.IMAGE, ImageRow, _image)
 _POLICIES: Final = Listing("policies", _LIST_POLICIES, "", _policy)
 
 
@@ -125,29 +132,17 @@ def approve_model(
     Raises `RequestRefused` (`request.version_conflict`) where it is not at the version that the caller expects;
     0 expects that there is none.
     """
-    known = find_model(transaction, digest)
-    version = _refuse_stale(known.version if known else 0, expected_version)
-    if known is not None and known.name == name:
-        return known
-    statement = _UPDATE_MODEL if known else _INSERT_MODEL
-    approved: dict[str, Field] = {"digest": digest, "name": name}
-    transaction.run(statement, **approved, version=version + 1, approved_by=by, approved_at=to_micros(at))
-    _note(transaction, "model.approve", digest.hex(), {"name": name, "version": version + 1}, by=by, at=at)
-    revoked = known.revoked if known else _is_revoked(transaction, RevocationKind.MODEL, digest)
-    return Model(digest=digest, name=name, version=version + 1, approved_by=by, approved_at=at, revoked=revoked)
+    return _approve(transaction, _MODELS, digest, {"name": name}, expected_version, by=by, at=at)
 
 
 def find_model(transaction: Transaction, digest: bytes) -> Model | None:
     """Return a model that was approved."""
-    row = transaction.one(_FIND_MODEL, digest=digest)
-    return replace(_model(row), revoked=_is_revoked(transaction, RevocationKind.MODEL, digest)) if row else None
+    return _find(transaction, _MODELS, digest)
 
 
 def list_models(transaction: Transaction, *, limit: int = 100, cursor: str | None = None) -> Page[Model]:
     """List the models by digest. Raises `RequestRefused` (`request.malformed`) for a bad limit or cursor."""
-    page = _MODELS.page(transaction, limit, cursor)
-    revoked = revocations.values_of(transaction, RevocationKind.MODEL)
-    return Page(tuple(replace(model, revoked=model.digest.hex() in revoked) for model in page.items), page.next)
+    return _list(transaction, _MODELS, limit, cursor)
 
 
 def models_in_force(transaction: Transaction) -> frozenset[bytes]:
@@ -167,33 +162,23 @@ def approve_image(
     at: datetime,
 ) -> Image:
     """Approve an image for at least one role, or change what is said of it. Raises as `approve_model` does."""
-    known = find_image(transaction, digest)
-    version = _refuse_stale(known.version if known else 0, expected_version)
-    roles = tuple(sorted(set(roles)))
-    if known is not None and (known.name, known.roles) == (name, roles):
-        return known
-    statement = _UPDATE_IMAGE if known else _INSERT_IMAGE
-    approved: dict[str, Field] = {"digest": digest, "name": name, "roles": ",".join(roles)}
-    transaction.run(statement, **approved, version=version + 1, approved_by=by, approved_at=to_micros(at))
-    detail: dict[str, Json] = {"name": name, "roles": list(roles), "version": version + 1}
-    _note(transaction, "image.approve", digest.hex(), detail, by=by, at=at)
-    revoked = known.revoked if known else _is_revoked(transaction, RevocationKind.IMAGE, digest)
-    return Image(
-        digest=digest, name=name, roles=roles, version=version + 1, approved_by=by, approved_at=at, revoked=revoked
-    )
+    said: dict[str, Json] = {"name": name, "roles": [*sorted(set(roles))]}
+    return _approve(transaction, _IMAGES, digest, said, expected_version, by=by, at=at)
 
 
 def find_image(transaction: Transaction, digest: bytes) -> Image | None:
     """Return an image that was approved."""
-    row = transaction.one(_FIND_IMAGE, digest=digest)
-    return replace(_image(row), revoked=_is_revoked(transaction, RevocationKind.IMAGE, digest)) if row else None
+    return _find(transaction, _IMAGES, digest)
 
 
 def list_images(transaction: Transaction, *, limit: int = 100, cursor: str | None = None) -> Page[Image]:
     """List the images by digest. Raises `RequestRefused` (`request.malformed`) for a bad limit or cursor."""
-    page = _IMAGES.page(transaction, limit, cursor)
-    revoked = revocations.values_of(transaction, RevocationKind.IMAGE)
-    return Page(tuple(replace(image, revoked=image.digest.hex() in revoked) for image in page.items), page.next)
+    return _list(transaction, _IMAGES, limit, cursor)
+
+
+def image_changes(transaction: Transaction) -> int:
+    """Return how often an image that was approved has been approved otherwise since: a key may have lost its role."""
+    return int(transaction.all(_IMAGE_CHANGES)[0][0])
 
 
 def approve_policy(transaction: Transaction, name: str, version: int, text: bytes, *, by: str, at: datetime) -> Policy:
@@ -235,19 +220,59 @@ def find_policy(transaction: Transaction, name: str, version: int | None = None)
     return _policy(row) if row else None
 
 
+def policy_digest(transaction: Transaction, name: str) -> bytes | None:
+    """Return the digest alone of the version of a policy that is in force, if there is one: for who has its text."""
+    row = transaction.one(_DIGEST_IN_FORCE, of_name=name)
+    return row[0] if row else None
+
+
 def list_policies(transaction: Transaction, *, limit: int = 100, cursor: str | None = None) -> Page[Policy]:
     """List the policies in force by name. Raises as `find_policy` does, and for a bad limit or cursor."""
     return _POLICIES.page(transaction, limit, cursor)
 
 
-def _refuse_stale(version: int, expected: int | None) -> int:
-    if expected is not None and expected != version:
+def _approve(
+    transaction: Transaction,
+    shelf: _Shelf[A],
+    digest: bytes,
+    said: dict[str, Json],
+    expected: int | None,
+    *,
+    by: str,
+    at: datetime,
+) -> A:
+    row = transaction.one(shelf.find, digest=digest)
+    version = row[-3] if row else 0
+    if expected not in (None, version):
         raise RequestRefused(Reason.VERSION_CONFLICT, found=f"version {version}", wanted=f"version {expected}")
-    return version
+    content: tuple[Field, ...] = tuple(map(_column, said.values()))
+    if row is None or row[1:-3] != content:
+        names = ("digest", *said, "version", "approved_by", "approved_at")
+        fresh = (digest, *content, version + 1, by, to_micros(at))
+        transaction.run(shelf.update if row else shelf.insert, **dict(zip(names, fresh, strict=True)))
+        _note(transaction, f"{shelf.kind}.approve", digest.hex(), {**said, "version": version + 1}, by=by, at=at)
+        row = fresh
+    return _entry(transaction, shelf, row)
 
 
-def _is_revoked(transaction: Transaction, kind: RevocationKind, digest: bytes) -> bool:
-    return revocations.find(transaction, kind, digest.hex()) is not None
+def _column(said: Json) -> Field:
+    return ",".join(map(str, said)) if isinstance(said, list) else str(said)
+
+
+def _find(transaction: Transaction, shelf: _Shelf[A], digest: bytes) -> A | None:
+    row = transaction.one(shelf.find, digest=digest)
+    return _entry(transaction, shelf, row) if row else None
+
+
+def _entry(transaction: Transaction, shelf: _Shelf[A], row: Row) -> A:
+    revoked = revocations.find(transaction, shelf.kind, row[0].hex()) is not None
+    return replace(shelf.listing.entry(row), revoked=revoked)
+
+
+def _list(transaction: Transaction, shelf: _Shelf[A], limit: int, cursor: str | None) -> Page[A]:
+    page = shelf.listing.page(transaction, limit, cursor)
+    revoked = revocations.values_of(transaction, shelf.kind)
+    return Page(tuple(replace(entry, revoked=entry.digest.hex() in revoked) for entry in page.items), page.next)
 
 
 def _note(

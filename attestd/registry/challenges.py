@@ -3,32 +3,33 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlmodel import col
 
 from attestd.errors import Reason, RequestRefused
 from attestd.registry.database import Row, Statement, Transaction
 from attestd.registry.instants import from_micros, from_optional_micros, to_micros
 from attestd.registry.integrity import intact
-from attestd.registry.tables import ChallengeRow
+from attestd.registry.tables import ChallengeRow, columns
 from attestd.registry.values import Challenge
 
 SIZE: Final = 32
+# That one provider may have open at a time: as many machines attest at once, and a table cannot be filled.
+MOST: Final = 1000
 
-_ISSUE: Final = Statement(insert(ChallengeRow))
-_FIND: Final = Statement(
-    select(
-        col(ChallengeRow.provider),
-        col(ChallengeRow.issued_at),
-        col(ChallengeRow.expires_at),
-        col(ChallengeRow.consumed_at),
-    ).where(col(ChallengeRow.value) == bindparam("value"))
+# What `answerable` takes.
+STATE: Final = columns(ChallengeRow, without=("value",))
+
+_OPEN: Final = Statement(
+    select(func.count())
+    .select_from(ChallengeRow)
+    .where(col(ChallengeRow.provider) == bindparam("of_provider"), col(ChallengeRow.expires_at) >= bindparam("at"))
+    .where(col(ChallengeRow.consumed_at).is_(None))
 )
+_ISSUE: Final = Statement(insert(ChallengeRow))
+_FIND: Final = Statement(select(*STATE).where(col(ChallengeRow.value) == bindparam("value")))
 _CONSUME: Final = Statement(
-    update(ChallengeRow)
-    .where(col(ChallengeRow.value) == bindparam("of_value"), col(ChallengeRow.provider) == bindparam("of_provider"))
-    .where(col(ChallengeRow.expires_at) >= bindparam("at"), col(ChallengeRow.consumed_at).is_(None))
-    .values(consumed_at=bindparam("at"))
+    update(ChallengeRow).where(col(ChallengeRow.value) == bindparam("of_value")).values(consumed_at=bindparam("at"))
 )
 _PRUNE: Final = Statement(
     delete(ChallengeRow).where(
@@ -43,7 +44,14 @@ _PRUNE: Final = Statement(
 
 
 def issue(transaction: Transaction, value: bytes, provider: str, *, expires_at: datetime, at: datetime) -> Challenge:
-    """Write down a challenge of `SIZE` random bytes that was made for a provider."""
+    """Write down a challenge of `SIZE` random bytes that was made for a provider.
+
+    Raises `RequestRefused` (`challenge.limit`) where `MOST` others of that provider can still be answered.
+    """
+    ((waiting,),) = transaction.all(_OPEN, of_provider=provider, at=to_micros(at))
+    if waiting >= MOST:
+        found, wanted = f"{waiting} challenges without an answer", f"at most {MOST} at a time"
+        raise RequestRefused(Reason.CHALLENGE_LIMIT, found=found, wanted=wanted)
     transaction.run(
         _ISSUE,
         value=value,
@@ -60,26 +68,25 @@ def require(transaction: Transaction, value: bytes, provider: str, at: datetime)
 
     Raises `RequestRefused` (`challenge.unknown`, `challenge.used`, `challenge.expired`).
     """
-    known = _find(transaction, value)
+    return answerable(value, transaction.one(_FIND, value=value), provider, at)
+
+
+def answerable(value: bytes, state: Row | None, provider: str, at: datetime) -> Challenge:
+    """Return a challenge of which `STATE` was read, nulls or none where it is unknown. Raises as `require` does."""
+    known = _challenge((value, *state)) if state and state[0] is not None else None
     if known is None or known.provider != provider or known.consumed_at is not None or known.expires_at < at:
         raise _refusal(known, provider)
     return known
 
 
-def consume(transaction: Transaction, value: bytes, provider: str, at: datetime) -> None:
-    """Answer a challenge, once. Raises as `require` does."""
-    if transaction.run(_CONSUME, of_value=value, of_provider=provider, at=to_micros(at)) != 1:
-        raise _refusal(_find(transaction, value), provider)
+def consume(transaction: Transaction, value: bytes, at: datetime) -> None:
+    """Answer a challenge that is `answerable`."""
+    transaction.run(_CONSUME, of_value=value, at=to_micros(at))
 
 
 def prune(transaction: Transaction, before: datetime, most: int = 500) -> int:
     """Forget at most `most` challenges that expired before that time, and return how many those were."""
     return transaction.run(_PRUNE, before=to_micros(before), most=most)
-
-
-def _find(transaction: Transaction, value: bytes) -> Challenge | None:
-    row = transaction.one(_FIND, value=value)
-    return _challenge((value, *row)) if row else None
 
 
 @intact("a challenge")

@@ -9,15 +9,17 @@ an advisory lock), in every process. What it has read cannot change before it co
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
+from operator import itemgetter
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias, TypeVar
 
-from sqlalchemy import Dialect, Engine, make_url
+from sqlalchemy import Engine, make_url
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import Compiled
 
 from attestd.errors import Reason, Unavailable
 from attestd.registry.integrity import Field
@@ -57,19 +59,32 @@ class Statement:
         self._expression = expression
 
     @cached_property
-    def sqlite(self) -> tuple[str, dict[str, Field]]:
-        """The text for sqlite3 and the values of the constants in it."""
-        return self._compiled(SQLiteDialect_pysqlite(paramstyle="named"))
+    def sqlite(self) -> tuple[str, Callable[[Mapping[str, Field]], Sequence[Field]]]:
+        """The text for sqlite3, and what puts named values into the order of its places."""
+        dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
+        compiled = dialect.statement_compiler(dialect, self._expression)
+        return str(compiled), _arrangement(compiled.positiontup or (), _constants(compiled))
 
     @cached_property
     def postgresql(self) -> tuple[str, dict[str, Field]]:
         """The text for psycopg and the values of the constants in it."""
-        return self._compiled(make_url("postgresql+psycopg://").get_dialect()())
+        compiled = self._expression.compile(dialect=make_url("postgresql+psycopg://").get_dialect()())
+        return str(compiled), _constants(compiled)
 
-    def _compiled(self, dialect: Dialect) -> tuple[str, dict[str, Field]]:
-        compiled = self._expression.compile(dialect=dialect)
-        constants = {name: value for name, value in compiled.params.items() if value is not None}
-        return str(compiled), constants
+
+def _constants(compiled: Compiled) -> dict[str, Field]:
+    return {name: value for name, value in compiled.params.items() if value is not None}
+
+
+def _arrangement(
+    places: Sequence[str], constants: dict[str, Field]
+) -> Callable[[Mapping[str, Field]], Sequence[Field]]:
+    def arrange(values: Mapping[str, Field]) -> Sequence[Field]:
+        named = {**constants, **values}
+        return [named[name] for name in places]
+
+    # Of a single name, this would return no sequence.
+    return itemgetter(*places) if len(places) > 1 and not constants else arrange
 
 
 class Transaction(ABC):
@@ -77,6 +92,7 @@ class Transaction(ABC):
 
     cursor_key: bytes = b""
     announced: bool = False
+    changed: bool = False  # set by `run` where it changes anything
 
     @abstractmethod
     def all(self, statement: Statement, /, **values: Field) -> Sequence[Row]:
@@ -101,6 +117,10 @@ class Connection(Transaction):
     @abstractmethod
     def begin(self) -> None:
         """Begin to write, alone in all processes. Waits a bounded time for the others."""
+
+    @abstractmethod
+    def roll_back(self) -> None:
+        """Undo everything since `begin`."""
 
     @abstractmethod
     def savepoint(self) -> None:

@@ -19,21 +19,19 @@ def seal(domain: str, fields: Iterable[Field]) -> bytes:
     Types and bytes: `s` and UTF-8, `b` and the bytes themselves, `i` and the decimal digits, `n` and nothing for null.
     Lengths are decimal. So no two rows have the same encoding.
     """
-    parts = [_part(b"s", domain.encode())]
+    parts = [b"s%d:%b" % (len(domain), domain.encode("ascii"))]
     for field in fields:
         if isinstance(field, bytes):
-            parts.append(_part(b"b", field))
+            parts.append(b"b%d:%b" % (len(field), field))
         elif isinstance(field, str):
-            parts.append(_part(b"s", field.encode()))
+            raw = field.encode()
+            parts.append(b"s%d:%b" % (len(raw), raw))
         elif field is None:
-            parts.append(_part(b"n", b""))
+            parts.append(b"n0:")
         else:
-            parts.append(_part(b"i", str(field).encode()))
+            raw = b"%d" % field
+            parts.append(b"i%d:%b" % (len(raw), raw))
     return sha256(b"".join(parts)).digest()
-
-
-def _part(kind: bytes, raw: bytes) -> bytes:
-    return b"%b%d:%b" % (kind, len(raw), raw)
 
 
 def damaged(what: str) -> Unavailable:

@@ -7,7 +7,7 @@ window and the time of asking, so that it needs nobody to happen. Every change a
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any, Final, TypeAlias, assert_never
 
@@ -64,19 +64,12 @@ _COUNT: Final = Statement(select(_state(KeyRow).label("now"), func.count()).grou
 _NEXT_EXPIRY: Final = Statement(
     select(func.min(col(KeyRow.valid_until))).where(_state(KeyRow) == KeyState.ACTIVE.value)
 )
-_COUNT_ON_PLATFORM: Final = Statement(
-    select(func.count())
-    .select_from(KeyRow)
-    .where(col(KeyRow.platform) == bindparam("of_platform"), col(KeyRow.valid_until) >= bindparam("at"))
-    .where(col(KeyRow.state) != KeyState.REVOKED.value, col(KeyRow.id) != bindparam("but_id"))
-)
 _INSERT: Final = Statement(insert(KeyRow))
-_REPLACE: Final = Statement(
-    update(KeyRow)
-    .where(col(KeyRow.id) == bindparam("id"))
-    .values({name: bindparam(name) for name in KeyRow.model_fields if name != "id"})
+_ADD_VERSION: Final = Statement(
+    insert(KeyHistoryRow).from_select(
+        list(KeyRow.model_fields), select(*columns(KeyRow)).where(col(KeyRow.id) == bindparam("of_id"))
+    )
 )
-_ADD_VERSION: Final = Statement(insert(KeyHistoryRow))
 _ADD_MODEL: Final = Statement(insert(KeyModelRow))
 
 
@@ -137,12 +130,6 @@ def next_expiry(transaction: Transaction, at: datetime) -> datetime | None:
     return from_micros(row[0]) if row and row[0] is not None else None
 
 
-def count_on_platform(transaction: Transaction, platform: bytes, but: bytes, at: datetime) -> int:
-    """Return how many keys live on a platform, one of them not counted."""
-    row = transaction.one(_COUNT_ON_PLATFORM, of_platform=platform, but_id=but, at=to_micros(at))
-    return int(row[0]) if row else 0
-
-
 def suspend(transaction: Transaction, key_id: bytes, *, reason: str, by: str, at: datetime) -> Key:
     """Take a key out of trust until it is resumed; its evidence may be renewed meanwhile.
 
@@ -163,7 +150,7 @@ def shorten(
     key = load(transaction, key_id, at)
     if key is None or key.result_id != result_id or key.valid_until <= valid_until:
         return
-    store(transaction, _changed(replace(key, valid_until=valid_until), key.decided, at))
+    store(transaction, _changed(replace(key, valid_until=valid_until), key.decided, at), key)
     detail = {"valid_until": dump_time(valid_until)}
     audit.append(transaction, actor=by, action="key.shorten", subject=key_id.hex(), detail=detail, at=at)
 
@@ -171,20 +158,37 @@ def shorten(
 def load(transaction: Transaction, key_id: bytes, at: datetime) -> Key | None:
     """Return a key to be changed, without its result. Raises `Unavailable` (`registry.integrity`) as `find` does."""
     row = transaction.one(_LOAD, of_id=key_id)
-    if row is not None and not _is_sound(row):
+    return loaded(row, at) if row else None
+
+
+def loaded(row: Row, at: datetime) -> Key:
+    """Return the key of a row that was read to change it. Raises as `load` does."""
+    if not _is_sound(row):
         raise damaged("a key")
-    return _key(row, at) if row else None
+    return _key(row, at)
 
 
-def store(transaction: Transaction, key: Key) -> None:
-    """Write the first version of a key, or the next of one that is known."""
+def store(transaction: Transaction, key: Key, before: Key | None) -> None:
+    """Write the first version of a key, or the one after `before`."""
     row = _row(key)
     row["seal"] = seal(_DOMAIN, row.values())
-    transaction.run(_INSERT if key.version == 1 else _REPLACE, **row)
-    transaction.run(_ADD_VERSION, **row)
+    if before is None:
+        transaction.run(_INSERT, **row)
+    else:
+        old = _row(before)
+        transaction.run(_update(tuple(name for name in row if row[name] != old.get(name))), **row)
+    transaction.run(_ADD_VERSION, of_id=key.id)
     for model in key.models:
         transaction.run(_ADD_MODEL, model=model, id=key.id, version=key.version)
     transaction.announce()
+
+
+@lru_cache(maxsize=64)
+def _update(names: tuple[str, ...]) -> Statement:
+    """Write what is new alone: SQLite rewrites every index, and looks up every reference, of a column that is named."""
+    return Statement(
+        update(KeyRow).where(col(KeyRow.id) == bindparam("id")).values({name: bindparam(name) for name in names})
+    )
 
 
 def state_at(decided: KeyState, valid_from: datetime, valid_until: datetime, at: datetime) -> KeyState:
@@ -214,7 +218,7 @@ def revoke_all(transaction: Transaction, kind: RevocationKind, value: str, at: d
         # A row that was altered is never served, and must not keep the others from falling.
         sound = [_key(row, at) for row in rows if _is_sound(row)]
         for key in sound:
-            store(transaction, _changed(key, KeyState.REVOKED, at))
+            store(transaction, _changed(key, KeyState.REVOKED, at), key)
         fallen, after = fallen + len(sound), rows[-1][0]
     return fallen
 
@@ -254,13 +258,14 @@ def _listing(table: _Table, given: frozenset[str]) -> Listing[Row]:
         "of_binding": col(table.binding) == bindparam("of_binding"),
         "of_state": _state(table) == bindparam("of_state"),
     }
-    statement = (
-        select(*columns(table))
-        .where(col(table.id) > bindparam("after"), *(conditions[name] for name in sorted(given)))
-        .order_by(col(table.id))
-        .limit(bindparam("most"))
-    )
-    if table is KeyHistoryRow:
+    wanted = (col(table.id) > bindparam("after"), *(conditions[name] for name in sorted(given)))
+    statement = select(*columns(table)).order_by(col(table.id)).limit(bindparam("most"))
+    if table is KeyRow:
+        # First which, then what they are: an index alone tells the state, and most keys have expired sooner or later.
+        which = select(col(KeyRow.id)).where(*wanted).order_by(col(KeyRow.id)).limit(bindparam("most")).correlate(None)
+        statement = statement.where(col(table.id).in_(which))
+    else:
+        statement = statement.where(*wanted)
         later = aliased(KeyHistoryRow)
         statement = statement.where(
             col(KeyHistoryRow.changed_at) <= bindparam("at"),
@@ -288,8 +293,8 @@ def _decide(transaction: Transaction, key_id: bytes, state: KeyState, *, reason:
     if key.decided is KeyState.REVOKED:
         raise RequestRefused(Reason.KEY_REVOKED, found="a key that was revoked", wanted="one that was not")
     if key.decided is not state:
-        key = _changed(key, state, at)
-        store(transaction, key)
+        known, key = key, _changed(key, state, at)
+        store(transaction, key, known)
         action = "key.suspend" if state is KeyState.SUSPENDED else "key.resume"
         audit.append(transaction, actor=by, action=action, subject=key_id.hex(), detail={"reason": reason}, at=at)
     return key

@@ -185,13 +185,19 @@ class PostgresConnection(Connection):
 
     def run(self, statement: Statement, /, **values: Field) -> int:
         """Change rows and return how many were changed."""
-        return self._execute(statement, values).rowcount
+        count = self._execute(statement, values).rowcount
+        self.changed = self.changed or count != 0
+        return count
 
     def begin(self) -> None:
         """Take the lock of writers, waiting for other processes."""
         self.announced = False
         self._kept = False
         self._command(f"BEGIN; {_LOCK}")
+
+    def roll_back(self) -> None:
+        """Undo everything."""
+        self._command("ROLLBACK")
 
     def savepoint(self) -> None:
         """Begin a unit of work, and let go of the savepoint of the one before in the same round trip."""

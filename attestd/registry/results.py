@@ -8,8 +8,9 @@ from sqlalchemy import bindparam, insert, select
 from sqlmodel import col
 
 from attestd.errors import Reason, RequestRefused
-from attestd.registry import challenges, keys, revocations
+from attestd.registry import challenges, keys
 from attestd.registry.database import Row, Statement, Transaction
+from attestd.registry.ground import Ground, survey
 from attestd.registry.instants import from_micros, to_micros
 from attestd.registry.integrity import Field, damaged, intact, seal
 from attestd.registry.tables import PlatformRow, ResultRow, columns
@@ -29,34 +30,34 @@ _FIND_BY_EVIDENCE: Final = Statement(
 )
 _EVIDENCE: Final = Statement(select(col(ResultRow.evidence)).where(col(ResultRow.id) == bindparam("of_id")))
 _INSERT: Final = Statement(insert(ResultRow))
-_OWNER: Final = Statement(select(col(PlatformRow.provider)).where(col(PlatformRow.id) == bindparam("of_id")))
 _CLAIM: Final = Statement(insert(PlatformRow))
 
 
 def record(transaction: Transaction, new: NewResult, at: datetime, *, live_keys_per_platform: int) -> Recorded:
     """Record what authentic evidence led to, all of it or nothing.
 
-    (1) The same evidence from the same provider is answered with its first result.
-    (2) Nothing that was revoked comes back: `key.revoked`.
-    (3) The challenge is consumed: `challenge.unknown`, `challenge.expired`, `challenge.used`.
-    (4) The result is written, with the evidence.
-    (5) An affirming one registers its key: `key.owned`, `platform.conflict`, `platform.keys`.
+    (1) Nothing that was revoked comes back: `key.revoked`.
+    (2) The same evidence from the same provider is answered with its first result.
+    (3) The challenge can be answered: `challenge.unknown`, `challenge.expired`, `challenge.used`.
+    (4) The key of an affirming result can be registered: `platform.conflict`, `platform.keys`, `key.owned`.
+    (5) Challenge, result, evidence, platform and key are written.
 
     All refusals are `RequestRefused`; after any of them nothing has changed.
     """
-    first = find_by_evidence(transaction, new.provider, new.evidence_id)  # (1)
-    if new.key is not None:
-        revocations.refuse_revoked(transaction, new, new.key)  # (2)
-    if first is not None:
-        return Recorded(first, created=False, key=_standing(transaction, first, at))
-    challenges.consume(transaction, new.challenge, new.provider, at)  # (3)
-    result = _insert(transaction, new, at)  # (4)
+    ground = survey(transaction, new, at)
+    _refuse_revoked(ground)  # (1)
+    if ground.first is not None:
+        return _again(transaction, ground.first, at)  # (2)
+    challenges.answerable(new.challenge, ground.challenge, new.provider, at)  # (3)
+    known = _renewable(new.provider, new.key.platform, ground, at, live_keys_per_platform) if new.key else None  # (4)
+    challenges.consume(transaction, new.challenge, at)  # (5)
+    result = _insert(transaction, new, at)
     if new.key is None:
         return Recorded(result, created=True, key=None)
-    _claim_platform(transaction, new.key.platform, new.provider, at)  # (5)
-    _refuse_crowd(transaction, new.key.platform, new.key_id, at, live_keys_per_platform)
-    key = _registered(new, new.key, result, keys.load(transaction, new.key_id, at), at)
-    keys.store(transaction, key)
+    if ground.owner is None:
+        transaction.run(_CLAIM, id=new.key.platform, provider=new.provider, claimed_at=to_micros(at))
+    key = _registered(new, new.key, result, known, at)
+    keys.store(transaction, key, known)
     return Recorded(result, created=True, key=key)
 
 
@@ -76,12 +77,40 @@ def evidence(transaction: Transaction, id_: str) -> bytes | None:
     return row[0] if row else None
 
 
-def _standing(transaction: Transaction, first: Result, at: datetime) -> Key | None:
-    """Return how the key of an earlier result stands now; it may rest on a later one, and must not be revoked."""
-    key = keys.load(transaction, first.key_id, at) if first.tier is Tier.AFFIRMING else None
+def _refuse_revoked(ground: Ground) -> None:
+    if ground.revoked is not None:
+        kind = ground.revoked.replace("_", " ")
+        raise RequestRefused(Reason.KEY_REVOKED, found=f"a {kind} that was revoked", wanted="nothing revoked")
+
+
+def _again(transaction: Transaction, first: str, at: datetime) -> Recorded:
+    """Return an earlier result and how its key stands now; that may rest on a later one, and must not be revoked."""
+    (row,) = transaction.all(_FIND, of_id=first)
+    result = _result(row)
+    key = keys.load(transaction, result.key_id, at) if result.tier is Tier.AFFIRMING else None
     if key is not None:
-        _refuse_lost(key, first.provider)
-    return key
+        _refuse_lost(key, result.provider)
+    return Recorded(result, created=False, key=key)
+
+
+def _renewable(provider: str, platform: bytes, ground: Ground, at: datetime, most: int) -> Key | None:
+    """Return the key that is to be renewed, or null where it is new; refuse what cannot be registered.
+
+    More keys than one machine needs are refused: a stolen attestation key would show as a burst of them.
+    """
+    if ground.owner not in (None, provider):
+        raise RequestRefused(Reason.PLATFORM_CONFLICT, found="another provider's platform", wanted="one of your own")
+    known = keys.loaded(ground.key, at) if ground.key[0] is not None else None
+    others = ground.living - (known is not None and _lives_on(known, platform, at))
+    if others >= most:
+        raise RequestRefused(Reason.PLATFORM_KEYS, found=f"{others} other live keys", wanted=f"at most {most} in all")
+    if known is not None:
+        _refuse_lost(known, provider)
+    return known
+
+
+def _lives_on(key: Key, platform: bytes, at: datetime) -> bool:
+    return key.platform == platform and key.decided is not KeyState.REVOKED and key.valid_until >= at
 
 
 def _insert(transaction: Transaction, new: NewResult, at: datetime) -> Result:
@@ -105,21 +134,6 @@ def _insert(transaction: Transaction, new: NewResult, at: datetime) -> Result:
     return result
 
 
-def _claim_platform(transaction: Transaction, platform: bytes, provider: str, at: datetime) -> None:
-    row = transaction.one(_OWNER, of_id=platform)
-    if row is None:
-        transaction.run(_CLAIM, id=platform, provider=provider, claimed_at=to_micros(at))
-    elif row[0] != provider:
-        raise RequestRefused(Reason.PLATFORM_CONFLICT, found="another provider's platform", wanted="one of your own")
-
-
-def _refuse_crowd(transaction: Transaction, platform: bytes, key_id: bytes, at: datetime, most: int) -> None:
-    """Refuse more keys than one machine needs: a stolen attestation key would show as a burst of them."""
-    living = keys.count_on_platform(transaction, platform, key_id, at)
-    if living >= most:
-        raise RequestRefused(Reason.PLATFORM_KEYS, found=f"{living} other live keys", wanted=f"at most {most} in all")
-
-
 def _refuse_lost(key: Key, provider: str) -> None:
     if key.provider != provider:
         raise RequestRefused(Reason.KEY_OWNED, found="another provider's key", wanted="a key of your own")
@@ -129,8 +143,6 @@ def _refuse_lost(key: Key, provider: str) -> None:
 
 def _registered(new: NewResult, fresh: NewKey, result: Result, known: Key | None, at: datetime) -> Key:
     """Return the key as it stands after the result: new, or renewed. A suspension outlives the renewal."""
-    if known is not None:
-        _refuse_lost(known, new.provider)
     decided = known.decided if known else KeyState.ACTIVE
     return Key(
         id=new.key_id,

@@ -1,29 +1,30 @@
 """Revocations: for good, at once, and for whatever is submitted later.
 
-A value is 64 lower-case hex digits for a key, platform, image or model, the id of a provider, or the name of a product
-line as `NewKey.product_line` has it.
+A value is 64 lower-case hex digits for a key, platform, image or model, the id of a provider, or a product line as
+`NewKey.product_line` has it: Intel's FMSPC in 12 lower-case hex digits, or AMD's name in lower case.
 """
 
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import and_, bindparam, insert, literal, or_, select
+from sqlalchemy import Select, and_, bindparam, false, insert, literal, or_, select
 from sqlmodel import col
 
+from attestd.claims import ProductLine
 from attestd.errors import Reason, RequestRefused
 from attestd.registry import access, audit, keys
 from attestd.registry.database import Row, Statement, Transaction
 from attestd.registry.instants import from_micros, to_micros
-from attestd.registry.integrity import Field, intact
+from attestd.registry.integrity import intact
 from attestd.registry.pages import Listing
 from attestd.registry.tables import RevocationRow, columns
 from attestd.registry.values import NewKey, NewResult, Page, Revocation, RevocationKind
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_NAMED: Final = (RevocationKind.PROVIDER, RevocationKind.PRODUCT_LINE)
+# A name that no platform has would revoke nothing, and look as if it did.
+_PRODUCT_LINE: Final = re.compile("|".join(("[0-9a-f]{12}", *(line.lower() for line in ProductLine))), re.ASCII)
 
 _ROW: Final = columns(RevocationRow)
 _PLACE: Final = col(RevocationRow.kind) + literal(":") + col(RevocationRow.value)
@@ -64,8 +65,7 @@ def revoke(
     What was never seen can be revoked, too. Raises `RequestRefused` (`request.malformed`) for a value that is not of
     the form of its kind.
     """
-    if kind not in _NAMED and not _SHA256.fullmatch(value):
-        raise RequestRefused(Reason.REQUEST_MALFORMED, found="another value", wanted="64 lower-case hex digits")
+    _require_form(kind, value)
     known = find(transaction, kind, value)
     if known is not None:
         return known
@@ -87,6 +87,18 @@ def revoke(
     return Revocation(kind=kind, value=value, reason=reason, revoked_by=by, revoked_at=at, keys=fallen)
 
 
+def _require_form(kind: RevocationKind, value: str) -> None:
+    match kind:
+        case RevocationKind.PROVIDER:
+            return  # any of the ids that providers have, and have not yet
+        case RevocationKind.PRODUCT_LINE:
+            form, wanted = _PRODUCT_LINE, "12 lower-case hex digits (FMSPC), or milan, genoa or turin"
+        case _:
+            form, wanted = _SHA256, "64 lower-case hex digits"
+    if not form.fullmatch(value):
+        raise RequestRefused(Reason.REQUEST_MALFORMED, found="another value", wanted=wanted)
+
+
 def find(transaction: Transaction, kind: RevocationKind, value: str) -> Revocation | None:
     """Return the revocation of something, if it was revoked."""
     row = transaction.one(_FIND, of_kind=kind.value, of_value=value)
@@ -103,34 +115,29 @@ def values_of(transaction: Transaction, kind: RevocationKind) -> frozenset[str]:
     return frozenset(row[0] for row in transaction.all(_OF_KIND, of_kind=kind.value))
 
 
-def refuse_revoked(transaction: Transaction, new: NewResult, key: NewKey) -> None:
-    """Refuse a key that rests on anything revoked: `RequestRefused` (`key.revoked`)."""
-    named = [
+def bases(new: NewResult, key: NewKey) -> tuple[tuple[RevocationKind, str], ...]:
+    """Return all that a new key rests on, as it would be revoked."""
+    return (
         (RevocationKind.KEY, new.key_id.hex()),
         (RevocationKind.PROVIDER, new.provider),
         (RevocationKind.PLATFORM, key.platform.hex()),
         (RevocationKind.IMAGE, key.image.hex()),
         (RevocationKind.PRODUCT_LINE, key.product_line),
         *((RevocationKind.MODEL, model.hex()) for model in key.models),
-    ]
-    values: dict[str, Field] = {f"value_{index}": value for index, (_, value) in enumerate(named)}
-    row = transaction.one(_among(tuple(kind for kind, _ in named)), **values)
-    if row is not None:
-        raise RequestRefused(
-            Reason.KEY_REVOKED, found=f"a {row[0].replace('_', ' ')} that was revoked", wanted="nothing revoked"
-        )
+    )
 
 
-@lru_cache(maxsize=64)
-def _among(kinds: Sequence[RevocationKind]) -> Statement:
-    return Statement(
+def among(kinds: Sequence[RevocationKind]) -> Select[str]:
+    """Ask for the kind of one that was revoked, if any was, of so many values that are bound to `value_0` and so on."""
+    return (
         select(col(RevocationRow.kind))
         .where(
             or_(
+                false(),
                 *(
                     and_(col(RevocationRow.kind) == kind.value, col(RevocationRow.value) == bindparam(f"value_{index}"))
                     for index, kind in enumerate(kinds)
-                )
+                ),
             )
         )
         .limit(1)

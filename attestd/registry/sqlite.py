@@ -146,23 +146,32 @@ class SqliteConnection(Connection):
     @_translated
     def all(self, statement: Statement, /, **values: Field) -> Sequence[Row]:
         """Return every row."""
-        return self._execute(statement, values).fetchall()
+        text, arrange = statement.sqlite
+        return self._driver.execute(text, arrange(values)).fetchall()
 
     @_translated
     def one(self, statement: Statement, /, **values: Field) -> Row | None:
         """Return the first row, if there is any."""
-        row: Row | None = self._execute(statement, values).fetchone()
+        text, arrange = statement.sqlite
+        row: Row | None = self._driver.execute(text, arrange(values)).fetchone()
         return row
 
     @_translated
     def run(self, statement: Statement, /, **values: Field) -> int:
         """Change rows and return how many were changed."""
-        return self._execute(statement, values).rowcount
+        text, arrange = statement.sqlite
+        count = self._driver.execute(text, arrange(values)).rowcount
+        self.changed = self.changed or count != 0
+        return count
 
     def begin(self) -> None:
         """Take the write lock of the file, waiting for other processes."""
         self.announced = False
         self._command("BEGIN IMMEDIATE")
+
+    def roll_back(self) -> None:
+        """Undo everything."""
+        self._command("ROLLBACK")
 
     def savepoint(self) -> None:
         """Begin a unit of work."""
@@ -187,10 +196,6 @@ class SqliteConnection(Connection):
         """Close; SQLite undoes what was not committed."""
         with suppress(*_ERRORS):
             self._driver.close()
-
-    def _execute(self, statement: Statement, values: dict[str, Field]) -> sqlite3.Cursor:
-        text, constants = statement.sqlite
-        return self._driver.execute(text, {**constants, **values} if constants else values)
 
     @_translated
     def _command(self, text: str) -> None:

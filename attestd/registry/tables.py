@@ -6,7 +6,7 @@ functions of this package is found out when it is read. Rows of `key_history` an
 
 from typing import Any, ClassVar, Final
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, MetaData, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 # Every constraint has a name, so that a later migration can speak of it on either back end.
@@ -21,6 +21,7 @@ METADATA: Final = MetaData(
 
 # Rows that are no larger than their index entry would be live in the index itself (SQLite, "WITHOUT ROWID").
 _IN_INDEX = {"sqlite_with_rowid": False}
+_UNANSWERED: Final = text("consumed_at IS NULL")
 
 
 class Table(SQLModel):
@@ -72,7 +73,12 @@ class ChallengeRow(Table, table=True):
     """A challenge until some time after it has expired."""
 
     __tablename__: ClassVar[str] = "challenges"
-    __table_args__ = _IN_INDEX
+    __table_args__ = (
+        # Those that wait for an answer, of which each provider has a bounded number. All nulls, `consumed_at` is there
+        # to spare SQLite a look at the rows.
+        Index(None, "provider", "consumed_at", "expires_at", sqlite_where=_UNANSWERED, postgresql_where=_UNANSWERED),
+        _IN_INDEX,
+    )
 
     value: bytes = Field(primary_key=True)
     provider: str = Field(foreign_key="providers.id")
@@ -137,7 +143,9 @@ class KeyRow(_KeyColumns, table=True):
     __table_args__ = (
         Index(None, "provider"),
         Index(None, "image"),
-        Index(None, "platform", "valid_until"),
+        # How many live on a platform, and which are in a state, without a look at the rows.
+        Index(None, "platform", "valid_until", "state"),
+        Index(None, "id", "valid_until", "state", "valid_from"),
     )
 
 

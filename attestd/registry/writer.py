@@ -1,18 +1,21 @@
 """The writer: one thread that turns many units of work into one durable commit.
 
-Each unit runs in a savepoint of its own, so that it succeeds or is undone alone; what came of it, success or refusal,
-is told only after the commit that it is part of, because a refusal, too, may rest on what the units before it wrote.
-While one batch is being flushed to the disk, the next one gathers. What the database lost or broke off is tried again
-as a whole, a bounded number of times and never beyond the time that the callers were promised.
+Each unit succeeds or is undone alone; what came of it, success or refusal, is told only after the commit that it is
+part of, because a refusal, too, may rest on what the units before it wrote. While one batch is being flushed to the
+disk, the next one gathers. What the database lost or broke off is tried again as a whole, a bounded number of times and
+never beyond the time that the callers were promised.
+
+Units refuse before they write, so that a refusal leaves nothing to undo. Where one fails later than that, its batch is
+undone and run once more with a savepoint around every unit: a savepoint makes SQLite keep a copy of every page that a
+unit touches, and costs a round trip to a server, which is too much to pay for each of them.
 """
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from attestd.errors import Reason, Unavailable
 from attestd.registry.database import (
@@ -33,15 +36,13 @@ _ATTEMPTS: Final = 5
 _FIRST_PAUSE: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
+class _Unit(NamedTuple):
     work: Callable[[Transaction], Any]
     until: float  # monotonic; nobody waits for it any longer
     future: "Future[Any]"
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
+class _Outcome(NamedTuple):
     result: Any
     error: Exception | None
 
@@ -130,30 +131,15 @@ class Writer:
     def _attempt(self, batch: list[_Unit]) -> list[_Outcome]:
         connection = self._connected()
         connection.begin()
-        outcomes = [self._perform(connection, unit) for unit in batch]
+        outcomes = _together(connection, batch)
+        if outcomes is None:
+            connection.roll_back()
+            connection.begin()
+            outcomes = [_apart(connection, unit) for unit in batch]
         connection.commit()
         if connection.announced:
             self._changes.committed()
         return outcomes
-
-    def _perform(self, connection: Connection, unit: _Unit) -> _Outcome:
-        """Run one unit: kept, or undone without a trace. Raises `Trouble` where the transaction cannot go on."""
-        if monotonic() > unit.until:
-            return _Outcome(None, Trouble("no time left"))
-        connection.savepoint()
-        try:
-            result = unit.work(connection)
-        except Trouble as error:
-            if not isinstance(error, StatementRefused):
-                raise
-            outcome = _Outcome(None, error)
-        except Exception as error:  # noqa: BLE001  (a refusal, or a mistake of ours: either way this unit's alone)
-            outcome = _Outcome(None, error)
-        else:
-            connection.release()
-            return _Outcome(result, None)
-        connection.roll_back_unit()
-        return outcome
 
     def _connected(self) -> Connection:
         if self._connection is None:
@@ -165,3 +151,41 @@ class Writer:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _together(connection: Connection, batch: list[_Unit]) -> list[_Outcome] | None:
+    """Run the units one after the other; null where one has failed that cannot be undone alone."""
+    outcomes = []
+    for unit in batch:
+        connection.changed = False
+        outcome = _perform(connection, unit)
+        # PostgreSQL does nothing more in a transaction of which it has refused a statement.
+        if outcome.error is not None and (connection.changed or isinstance(outcome.error, StatementRefused)):
+            return None
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _apart(connection: Connection, unit: _Unit) -> _Outcome:
+    """Run one unit: kept, or undone without a trace."""
+    connection.savepoint()
+    outcome = _perform(connection, unit)
+    if outcome.error is None:
+        connection.release()
+    else:
+        connection.roll_back_unit()
+    return outcome
+
+
+def _perform(connection: Connection, unit: _Unit) -> _Outcome:
+    """Return what comes of a unit. Raises `Trouble` where the transaction cannot go on."""
+    if monotonic() > unit.until:
+        return _Outcome(None, Trouble("no time left"))
+    try:
+        return _Outcome(unit.work(connection), None)
+    except Trouble as error:
+        if not isinstance(error, StatementRefused):
+            raise
+        return _Outcome(None, error)
+    except Exception as error:  # noqa: BLE001  (a refusal, or a mistake of ours: either way this unit's alone)
+        return _Outcome(None, error)

@@ -73,6 +73,17 @@ def test_images_are_versioned_and_audited(registry: Registry) -> None:
     assert actions(registry) == ["image.approve", "image.approve"]
 
 
+def test_changes_of_images_are_counted(registry: Registry) -> None:
+    """A new image is none: no key can have rested on it."""
+    assert registry.read(catalogue.image_changes) == 0
+    approve_image(registry, roles=("worker",))
+    approve_image(registry, digest("image", 2), roles=("worker",))
+    assert registry.read(catalogue.image_changes) == 0
+    approve_image(registry, roles=("proxy",), at=LATER)
+    approve_image(registry, roles=("worker",), at=LATER)
+    assert registry.read(catalogue.image_changes) == 2
+
+
 @pytest.mark.parametrize("approve", [approve_model, approve_image])
 def test_who_expects_another_version_is_refused(registry: Registry, approve: Callable[..., Any]) -> None:
     with pytest.raises(RequestRefused) as caught:
@@ -128,6 +139,7 @@ def test_models_and_images_are_listed_in_pages(
 
 def test_a_policy_is_found_by_name_and_version(registry: Registry) -> None:
     assert registry.read(catalogue.find_policy, "strict") is None
+    assert registry.read(catalogue.policy_digest, "strict") is None
     first = approve_policy(registry, 3, b"three")
     assert first == Policy(
         name="strict",
@@ -140,6 +152,7 @@ def test_a_policy_is_found_by_name_and_version(registry: Registry) -> None:
     assert approve_policy(registry, 3, b"three", at=LATER) == first
     second = approve_policy(registry, 5, b"five", at=NOW + HOUR)
     assert registry.read(catalogue.find_policy, "strict") == second
+    assert registry.read(catalogue.policy_digest, "strict") == second.digest
     assert registry.read(catalogue.find_policy, "strict", 3) == first
     assert registry.read(catalogue.find_policy, "strict", 4) is None
     assert actions(registry) == ["policy.approve", "policy.approve"]

@@ -8,6 +8,7 @@ from attestd.registry.values import Challenge
 from tests.registry.samples import LATER, NOW, challenge, digest, new_result, prepare, record
 
 MICROSECOND = timedelta(microseconds=1)
+HOUR = timedelta(hours=1)
 
 
 def reason(registry: Registry, value: bytes, provider: str = "alice", at: datetime = NOW) -> Reason:
@@ -49,6 +50,31 @@ def test_a_challenge_is_issued_once(registry: Registry) -> None:
     challenge(registry, 1)
     with pytest.raises(Unavailable):
         challenge(registry, 1)
+
+
+def test_a_provider_has_a_bounded_number_of_open_challenges(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(number: int, at: datetime) -> bool:
+        issuing = registry.write(challenges.issue, digest(number), "alice", expires_at=LATER + HOUR, at=at)
+        error = issuing.exception()
+        assert error is None or (isinstance(error, RequestRefused) and error.reason is Reason.CHALLENGE_LIMIT)
+        return error is not None
+
+    monkeypatch.setattr(challenges, "MOST", 2)
+    prepare(registry, "bob")
+    challenge(registry, 1)
+    challenge(registry, 2)
+    assert refused(3, NOW)
+    assert reason(registry, digest(3)) is Reason.CHALLENGE_UNKNOWN
+    challenge(registry, 4, "bob")
+    # One that was answered counts no more …
+    record(registry, new_result(1))
+    assert not refused(5, NOW)
+    assert refused(6, LATER)
+    # … nor does one that has expired.
+    assert not refused(6, LATER + MICROSECOND)
+    assert refused(7, LATER + MICROSECOND)
 
 
 def test_expired_challenges_are_forgotten_a_bounded_number_at_a_time(registry: Registry) -> None:

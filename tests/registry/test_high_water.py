@@ -30,6 +30,14 @@ def test_marks_rise_and_never_fall(registry: Registry) -> None:
     assert registry.read(high_water.highest, "crl", "pck") == HIGHEST_CRL_NUMBER
 
 
+def test_reason_names_what_fell(registry: Registry) -> None:
+    for kind, reason in (("ark_crl", Reason.SNP_CRL_ROLLBACK), ("root_crl", Reason.TDX_ROLLBACK)):
+        observe(registry, Mark(kind, "name", 5))
+        with pytest.raises(EndorsementRejected) as caught:
+            observe(registry, Mark(kind, "name", 4))
+        assert caught.value.reason is reason
+
+
 def test_kinds_and_ids_are_apart(registry: Registry) -> None:
     observe(registry, Mark("crl", "pck", 9), Mark("crl", "root", 3), Mark("tcb", "pck", 1))
     observe(registry, Mark("crl", "root", 4), Mark("tcb", "pck", 1))

@@ -213,6 +213,20 @@ def test_keys_are_listed_in_pages(registry: Registry) -> None:
     assert seen == sorted(ids(*range(5)))
 
 
+@pytest.mark.parametrize("state", [KeyState.ACTIVE, KeyState.EXPIRED])
+def test_keys_of_a_state_are_listed_in_pages(registry: Registry, state: KeyState) -> None:
+    for number in range(8):
+        register(registry, number, key=new_key(number, valid_until=LATER if number % 2 else NOW))
+    seen, cursor = [], None
+    for _ in range(2):
+        filters = KeyFilters(state=state, provider="alice")
+        page = registry.read(keys.page, filters, NOW + MICROSECOND, limit=3, cursor=cursor)
+        seen += [key.id for key in page.items]
+        cursor = page.next
+    assert cursor is None
+    assert seen == sorted(ids(1, 3, 5, 7) if state is KeyState.ACTIVE else ids(0, 2, 4, 6))
+
+
 def test_a_cursor_is_good_for_its_own_list_alone(registry: Registry) -> None:
     for number in range(3):
         register(registry, number)

@@ -1,4 +1,5 @@
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -170,6 +171,39 @@ def test_a_platform_has_a_bounded_number_of_live_keys(registry: Registry) -> Non
     ).result()
     fifth = new_result(5, challenge=digest("later"), key=new_key(5, platform=platform))
     assert record(registry, fifth, LATER + SECOND, most=1).created  # the others have expired
+
+
+def test_a_key_that_comes_to_a_platform_or_back_to_life_counts(registry: Registry) -> None:
+    platform = digest("one platform")
+    register(registry, 1, key=new_key(1, platform=platform, valid_until=NOW))
+    register(registry, 2)
+    challenge(registry, 3)
+    moved = new_result(3, key_id=digest("key", 2), key=new_key(2, platform=platform))
+    assert refused(registry, moved, most=1) is Reason.PLATFORM_KEYS
+    assert record(registry, moved, NOW + SECOND, most=1).created  # the first has expired
+    challenge(registry, 4)
+    back = new_result(4, key_id=digest("key", 1), key=new_key(1, platform=platform))
+    assert refused(registry, back, NOW + SECOND, most=1) is Reason.PLATFORM_KEYS
+    assert known(record(registry, back, NOW + SECOND, most=2).key).version == 2
+
+
+def test_what_is_wrong_is_told_in_a_fixed_order(registry: Registry) -> None:
+    """A caller without a challenge learns nothing of platforms and keys of others."""
+    prepare(registry, "bob")
+    register(registry, 1)
+    wrong: dict[str, Any] = {
+        "provider": "bob",
+        "key_id": digest("key", 1),
+        "key": new_key(2, platform=new_key(1).platform),
+    }
+    assert refused(registry, new_result(2, **wrong)) is Reason.CHALLENGE_UNKNOWN
+    challenge(registry, 2, "bob")
+    assert refused(registry, new_result(2, **wrong), most=1) is Reason.PLATFORM_CONFLICT
+    wrong["key"] = new_key(2)
+    assert refused(registry, new_result(2, **wrong)) is Reason.KEY_OWNED
+    image = new_key(2).image.hex()
+    registry.write(revocations.revoke, RevocationKind.IMAGE, image, reason="", by="admin", at=NOW).result()
+    assert refused(registry, new_result(3, **wrong)) is Reason.KEY_REVOKED
 
 
 def test_new_evidence_renews_a_key(registry: Registry) -> None:

@@ -157,6 +157,23 @@ def test_revoking_again_is_answered_with_the_first(registry: Registry) -> None:
     assert [entry.action for entry in registry.read(audit.page).items] == ["provider.register", "revocation.add"]
 
 
+@pytest.mark.parametrize("line", ["00806f050000", "milan", "genoa", "turin"])
+def test_product_lines_of_both_vendors(registry: Registry, line: str) -> None:
+    prepare(registry, "bob")
+    register(registry, 1, key=new_key(1, product_line=line))
+    assert revoke(registry, RevocationKind.PRODUCT_LINE, line).keys == 1
+
+
+@pytest.mark.parametrize(
+    "value", ["", "Milan", "milan ", "naples", "milan-b0", "00806F050000", "00806f05", "00806f0500000", "alice"]
+)
+def test_a_product_line_that_there_is_not(registry: Registry, value: str) -> None:
+    """It would revoke nothing, and nobody would notice."""
+    with pytest.raises(RequestRefused) as caught:
+        revoke(registry, RevocationKind.PRODUCT_LINE, value)
+    assert caught.value.reason is Reason.REQUEST_MALFORMED
+
+
 def test_a_digest_has_one_form(registry: Registry) -> None:
     digests = [kind for kind, value in VALUES.items() if len(value) == 64]
     others = ["", "ab", "A" * 64, "g" * 64, "0" * 65, "0" * 64 + "\n", "sha256:" + "0" * 64]

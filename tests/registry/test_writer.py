@@ -70,6 +70,9 @@ class Session(Connection):
         self.announced = False
         self.script.step("begin")
 
+    def roll_back(self) -> None:
+        self.script.step("roll back all")
+
     def savepoint(self) -> None:
         self.script.step("savepoint")
 
@@ -150,6 +153,18 @@ def raising(error: Exception) -> Callable[[Transaction], object]:
     return work
 
 
+def change(transaction: Transaction) -> None:
+    transaction.changed = True
+
+
+def changing(error: Exception) -> Callable[[Transaction], object]:
+    def work(transaction: Transaction) -> object:
+        transaction.changed = True
+        raise error
+
+    return work
+
+
 def failure(future: Future[Any]) -> BaseException | None:
     return future.exception(SOON)
 
@@ -159,7 +174,7 @@ def test_a_result_is_told_after_its_commit(script: Script, make: Make) -> None:
     future = make().submit(say(1))
     refusal = RequestRefused(Reason.CHALLENGE_USED, found="", wanted="")
     assert script.committing.wait(SOON)
-    assert "release" in script.done
+    assert script.done == ["connect", "begin"]
     assert not future.done()
     script.gate.set()
     assert future.result(SOON) == 1
@@ -183,7 +198,7 @@ def test_what_gathers_during_a_commit_is_committed_together(script: Script, make
     assert [future.result(SOON) for future in futures] == list(range(10))
     assert first.done()
     assert script.done.count("commit") == 2
-    assert script.done.count("savepoint") == 11
+    assert script.done.count("savepoint") == 0
     assert script.done.count("connect") == 1
 
 
@@ -207,13 +222,32 @@ def test_a_unit_that_fails_is_undone_alone(script: Script, make: Make, error: Ex
     writer = make()
     writer.submit(say(0))
     assert script.committing.wait(SOON)
-    futures = [writer.submit(work) for work in (say(1), raising(error), say(2))]
+    futures = [writer.submit(work) for work in (say(1), changing(error), say(2))]
     script.gate.set()
     assert futures[0].result(SOON) == 1
     assert failure(futures[1]) is error
     assert futures[2].result(SOON) == 2
-    assert script.done.count("roll back") == 1
-    assert script.done.count("commit") == 2
+    # First together, then each by itself.
+    apart = ["savepoint", "release", "savepoint", "roll back", "savepoint", "release", "commit"]
+    assert script.done[3:] == ["begin", "roll back all", "begin", *apart]
+
+
+def test_a_unit_that_fails_before_it_writes_leaves_nothing_to_undo(script: Script, make: Make) -> None:
+    refusal = RequestRefused(Reason.KEY_OWNED, found="", wanted="")
+    script.gate.clear()
+    writer = make()
+    writer.submit(change)
+    assert script.committing.wait(SOON)
+    futures = [writer.submit(work) for work in (change, raising(refusal), change)]
+    script.gate.set()
+    assert [futures[0].result(SOON), failure(futures[1]), futures[2].result(SOON)] == [None, refusal, None]
+    assert script.done[3:] == ["begin", "commit"]
+
+
+def test_a_statement_that_was_refused_may_have_ended_the_transaction(script: Script, make: Make) -> None:
+    refused = StatementRefused("NotNullViolation")
+    assert failure(make().submit(raising(refused))) is refused
+    assert script.done[2:] == ["roll back all", "begin", "savepoint", "roll back", "commit"]
 
 
 def test_a_full_queue_refuses_at_once(script: Script, make: Make) -> None:
@@ -246,11 +280,26 @@ def test_closing_finishes_what_was_queued_and_takes_no_more(script: Script, make
     writer.close()
 
 
-@pytest.mark.parametrize("step", ["connect", "begin", "savepoint", "release", "commit"])
+@pytest.mark.parametrize("step", ["connect", "begin", "commit"])
 def test_what_was_interrupted_is_tried_again_as_a_whole(script: Script, make: Make, step: str) -> None:
     script.fail(step, Interrupted("one"), Interrupted("two"))
     assert make().submit(say(1)).result(SOON) == 1
     assert script.done.count("connect") == 3
+    assert script.done[-1] == "commit"
+
+
+@pytest.mark.parametrize("step", ["roll back all", "savepoint", "release", "roll back"])
+def test_what_was_interrupted_while_units_ran_apart_is_tried_again(script: Script, make: Make, step: str) -> None:
+    script.gate.clear()
+    writer = make()
+    writer.submit(say(0))
+    assert script.committing.wait(SOON)
+    script.fail(step, Interrupted("one"))
+    mistake = KeyError("bug")
+    futures = [writer.submit(work) for work in (say(1), changing(mistake))]
+    script.gate.set()
+    assert (futures[0].result(SOON), failure(futures[1])) == (1, mistake)
+    assert script.done.count("connect") == 2
     assert script.done[-1] == "commit"
 
 
@@ -288,7 +337,17 @@ def test_nobody_waits_for_a_unit_whose_time_is_up(script: Script, make: Make) ->
     assert (error.found, ran) == ("no time left", [])
 
 
-@pytest.mark.parametrize("step", ["connect", "begin", "savepoint", "release", "commit"])
+@pytest.mark.parametrize("step", ["roll back all", "savepoint", "roll back"])
+def test_other_trouble_while_units_run_apart_ends_the_batch(script: Script, make: Make, step: str) -> None:
+    trouble = Trouble("SQLITE_FULL")
+    script.fail(step, trouble)
+    writer = make()
+    assert failure(writer.submit(changing(KeyError("bug")))) is trouble
+    assert script.done[-1] == "close"
+    assert writer.submit(say(2)).result(SOON) == 2
+
+
+@pytest.mark.parametrize("step", ["connect", "begin", "commit"])
 @pytest.mark.parametrize("error", [Trouble("SQLITE_FULL"), MemoryError()])
 def test_other_trouble_ends_the_batch_and_not_the_writer(
     script: Script, make: Make, step: str, error: Exception

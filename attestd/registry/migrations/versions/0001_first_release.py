@@ -114,6 +114,14 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_challenges_expires_at"), "challenges", ["expires_at"], unique=False)
+    op.create_index(
+        op.f("ix_challenges_provider_consumed_at_expires_at"),
+        "challenges",
+        ["provider", "consumed_at", "expires_at"],
+        unique=False,
+        sqlite_where=sa.text("consumed_at IS NULL"),
+        postgresql_where=sa.text("consumed_at IS NULL"),
+    )
     op.create_table(
         "platforms",
         sa.Column("id", sa.LargeBinary(), nullable=False),
@@ -172,7 +180,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_keys")),
     )
     op.create_index(op.f("ix_keys_image"), "keys", ["image"], unique=False)
-    op.create_index(op.f("ix_keys_platform_valid_until"), "keys", ["platform", "valid_until"], unique=False)
+    op.create_index(
+        op.f("ix_keys_id_valid_until_state_valid_from"),
+        "keys",
+        ["id", "valid_until", "state", "valid_from"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_keys_platform_valid_until_state"), "keys", ["platform", "valid_until", "state"], unique=False
+    )
     op.create_index(op.f("ix_keys_provider"), "keys", ["provider"], unique=False)
     op.create_table(
         "key_history",
