@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # From the verifier down every line and branch is covered, above it nine tenths.
-CORE := attestd/verifier.py,attestd/policy/*,attestd/tdx/*,attestd/binding/*,attestd/result.py,attestd/x509.py,attestd/claims.py,attestd/evidence.py,attestd/codec/*,attestd/signature.py,attestd/validity.py,attestd/errors.py
+CORE := attestd/verifier.py,attestd/policy/*,attestd/tdx/*,attestd/snp/*,attestd/nvgpu/*,attestd/binding/*,attestd/result.py,attestd/x509/*,attestd/claims.py,attestd/evidence.py,attestd/codec/*,attestd/signature.py,attestd/validity.py,attestd/errors.py
 
 .PHONY: demo serve test lint bench fixtures lock venv clean
 
@@ -40,7 +40,7 @@ lock:
 	$(PYTHON) -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip --quiet install uv
 	$(COMPILE) $(ARGS) --output-file requirements.lock
-	$(COMPILE) $(ARGS) --output-file requirements-dev.lock --group dev --constraint requirements.lock
+	$(COMPILE) $(ARGS) --output-file requirements-dev.lock --group dev --extra aws-lc --extra measure --constraint requirements.lock
 	rm -rf .venv-lock
 
 venv: .venv/.installed

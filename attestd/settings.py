@@ -40,6 +40,8 @@ _MAX_CONFIG_SIZE: Final = 64 * 1024
 _MAX_TEXT: Final = 1024
 _MAX_REGISTRY_ID: Final = 128
 _MAX_PORT: Final = 65535
+# Folders of certs/ whose roots are in use.
+_VENDORS: Final = ("intel", "amd", "nvidia")
 # What libpq calls a connection whose server is who it says, or one that is plainly open.
 _SSL_MODES: Final = ("verify-full", "verify-ca", "disable")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -94,7 +96,7 @@ class Settings:
     @property
     def simulated(self) -> bool:
         """Whether other hardware than the vendors' own is trusted here; every answer says so."""
-        return not self.trust_anchors.are_intel
+        return not self.trust_anchors.genuine
 
     @classmethod
     def load(cls, file: Path | None, environment: Mapping[str, str], at: datetime) -> Self:
@@ -111,7 +113,7 @@ class Settings:
         _refuse_open_database(database_url)
         if file is not None and _has_password(members.get("database_url")) and _mode(file) & _OTHERS:
             raise _refused("database_url", "a password in a file that others can read", f"chmod 600 {file}")
-        anchors = load_anchors(given.path("trust_anchors", shipped("certs") / "intel"))
+        anchors = load_anchors(given.optional_path("trust_anchors"))
         settings = cls(
             registry_id=_registry_id(given, state_dir, anchors, database_url),
             state_dir=state_dir,
@@ -171,6 +173,9 @@ class _Given:
 
     def path(self, name: str, default: Path) -> Path:
         return Path(self.text(name, str(default))).absolute()
+
+    def optional_path(self, name: str) -> Path | None:
+        return None if self._take(name, None) is None else Path(self.text(name, "")).absolute()
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
         value = self._take(name, default)
@@ -265,18 +270,27 @@ def _refuse_open_connection(host: str | None, options: Mapping[str, list[str]]) 
         raise _refused("database_url", "no sslmode that names its server", "sslmode=" + ", ".join(_SSL_MODES))
 
 
-def load_anchors(path: Path) -> TrustAnchors:
-    """Load the roots in a file or folder, DER or PEM. Raises `ConfigurationRefused`."""
+def load_anchors(path: Path | None) -> TrustAnchors:
+    """Load the roots in a file or folder, DER or PEM, or the vendors' own that are shipped where none is named.
+
+    Raises `ConfigurationRefused`.
+    """
     try:
-        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-        return TrustAnchors.load([der for file in files for der in _certificates(file.read_bytes())])
+        if path is None:
+            folders = [shipped("certs") / vendor for vendor in _VENDORS]
+            return TrustAnchors.load_genuine(file.read_bytes() for folder in folders for file in _files(folder))
+        return TrustAnchors.load([der for file in _files(path) for der in _certificates(file.read_bytes())])
     except OSError as error:
         raise _refused("trust_anchors", f"{path}: {error.strerror}", "root certificates, DER or PEM") from None
     except Malformed as error:
         raise _refused("trust_anchors", f"{path}: {error.found}", error.wanted) from None
     except ConfigurationRefused as error:
-        found = f"trust_anchors: {path}: {error.found}"
+        found = f"trust_anchors: {path or shipped('certs')}: {error.found}"
         raise ConfigurationRefused(error.reason, found=found, wanted=error.wanted) from None
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
 def _certificates(raw: bytes) -> tuple[bytes, ...]:
@@ -287,9 +301,9 @@ def _registry_id(given: _Given, state_dir: Path, anchors: TrustAnchors, database
     named = given.text("registry_id", _embedded_registry_id(state_dir, anchors, database_url))
     if not named.isascii() or len(named) > _MAX_REGISTRY_ID or " " in named:
         raise _refused("registry_id", "other characters, or too many", f"at most {_MAX_REGISTRY_ID} of ASCII, no space")
-    if named.startswith(SIMULATED) == anchors.are_intel:
+    if named.startswith(SIMULATED) == anchors.genuine:
         # A real chain or a real registry must never stand on test roots, nor the other way round (attacks.md, A20).
-        hardware, prefix = ("Intel's", "no") if anchors.are_intel else ("simulated", "the")
+        hardware, prefix = ("the vendors' own", "no") if anchors.genuine else ("simulated", "the")
         raise _refused("registry_id", f"it does not fit {hardware} trust anchors", f"{prefix} prefix {SIMULATED}")
     return named
 
@@ -301,7 +315,7 @@ def _embedded_registry_id(state_dir: Path, anchors: TrustAnchors, database_url: 
     file = state_dir / "registry-id"
     try:
         if not file.exists():
-            prefix = "attestd:" if anchors.are_intel else SIMULATED
+            prefix = "attestd:" if anchors.genuine else SIMULATED
             _write_once(file, prefix + secrets.token_hex(16))
         return file.read_text(encoding="ascii")
     except (OSError, ValueError):

@@ -12,6 +12,4 @@ class Validity(NamedTuple):
 
     def narrowed(self, other: "Validity") -> "Validity":
         """Return the window in which both hold; it may be empty."""
-        return Validity(
-            not_before=max(self.not_before, other.not_before), not_after=min(self.not_after, other.not_after)
-        )
+        return Validity(max(self.not_before, other.not_before), min(self.not_after, other.not_after))

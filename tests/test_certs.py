@@ -10,7 +10,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from attestd.codec import dump_time
-from attestd.x509 import INTEL_SGX_ROOT_CA, TrustAnchors
+from attestd.x509 import (
+    AMD_ARK_GENOA,
+    AMD_ARK_MILAN,
+    AMD_ARK_TURIN,
+    GENUINE_ROOTS,
+    INTEL_SGX_ROOT_CA,
+    NVIDIA_CORIM_SIGNING_ROOT_CA,
+    NVIDIA_DEVICE_IDENTITY_CA,
+    TrustAnchors,
+)
 
 ROOT = Path(__file__).parent.parent
 CERTS = ROOT / "certs"
@@ -74,10 +83,25 @@ def test_readme_names_a_source(name: str) -> None:
     assert re.search(rf"^\| `{re.escape(name)}` \| PyPI \S+ [\d.]+ \| `\S+` \|$", README, re.MULTILINE)
 
 
-def test_intel_root_is_the_pinned_one() -> None:
-    der = (CERTS / "intel/sgx_root_ca.der").read_bytes()
-    assert hashlib.sha256(der).digest() == INTEL_SGX_ROOT_CA
-    assert TrustAnchors.intel(der).are_intel
+PINNED = {
+    "intel/sgx_root_ca.der": INTEL_SGX_ROOT_CA,
+    "amd/ark_milan.der": AMD_ARK_MILAN,
+    "amd/ark_genoa.der": AMD_ARK_GENOA,
+    "amd/ark_turin.der": AMD_ARK_TURIN,
+    "nvidia/device_identity_ca.der": NVIDIA_DEVICE_IDENTITY_CA,
+    "nvidia/corim_signing_root_ca.der": NVIDIA_CORIM_SIGNING_ROOT_CA,
+}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_root_is_the_pinned_one(name: str) -> None:
+    der = (CERTS / name).read_bytes()
+    assert hashlib.sha256(der).digest() == PINNED[name]
+    assert TrustAnchors.load_genuine([der]).genuine
+
+
+def test_nothing_else_is_pinned() -> None:
+    assert set(PINNED.values()) == GENUINE_ROOTS.keys()
 
 
 SAME = {

@@ -1,5 +1,6 @@
 """The strict loaders: what each takes, and each thing that it refuses, with its reason."""
 
+import functools
 import json
 import struct
 import sys
@@ -17,20 +18,24 @@ from attestd import codec
 from attestd.codec import (
     MAX_CBOR_DEPTH,
     MAX_CBOR_ITEMS,
+    MAX_DER_DEPTH,
     MAX_JSON_DEPTH,
     MAX_JSON_MEMBERS,
     MAX_PEM_CERTIFICATES,
     CborFields,
+    DerElement,
     Fields,
     Reader,
     dump_base64,
     dump_base64url,
     dump_digest,
+    dump_oid,
     dump_time,
     load_base64,
     load_base64url,
     load_cbor,
     load_der_sequence,
+    load_der_time,
     load_der_unsigned,
     load_digest,
     load_hex,
@@ -38,6 +43,7 @@ from attestd.codec import (
     load_json_members,
     load_pem,
     load_time,
+    require_der,
 )
 from attestd.errors import Malformed, Reason
 
@@ -65,6 +71,13 @@ def test_reader_reads_little_endian_fields() -> None:
     reader.finish()
 
 
+def test_reader_unpacks_a_layout() -> None:
+    reader = Reader(bytes(range(1, 9)), ANY, offset=1)
+    assert reader.unpack(struct.Struct("<H2xB")) == (0x0302, 6)
+    assert reader.unpack(struct.Struct("<H")) == (0x0807,)
+    reader.finish()
+
+
 @pytest.mark.parametrize(
     "read",
     [
@@ -76,6 +89,9 @@ def test_reader_reads_little_endian_fields() -> None:
         lambda reader: (reader.take(2), reader.u16()),
         lambda reader: (reader.take(3), reader.u8()),
         lambda reader: reader.nested(2).take(3),
+        lambda reader: reader.unpack(struct.Struct("<I")),
+        lambda reader: (reader.take(2), reader.unpack(struct.Struct("<H"))),
+        lambda reader: reader.nested(2).unpack(struct.Struct("<3s")),
         lambda reader: reader.finish(),
         lambda reader: (reader.take(2), reader.finish()),
     ],
@@ -272,6 +288,89 @@ def test_der_elements() -> None:
 )
 def test_other_der_is_refused(raw: bytes) -> None:
     refused(lambda: list(load_der_sequence(raw, ANY)), ANY)
+
+
+def sequences(depth: int) -> bytes:
+    return functools.reduce(lambda inner, _: b"\x30" + bytes((len(inner),)) + inner, range(depth - 1), b"\x30\0")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x30\x06\x02\x01\x05\x31\x01\x05",
+        b"\x30\x03\x02\x02\x05\x05\x00",
+        b"\x30\x04\x04\x81\x01\x00",
+        b"\x24\x04\x04\x02\x00\x00",
+        b"\x30\x04\x1f\x81\x01\x00",
+        b"\xbf\x01\x00",
+        b"\x30\x80\x00\x00",
+        sequences(MAX_DER_DEPTH + 1),
+    ],
+)
+def test_der_is_required_all_the_way_down(raw: bytes) -> None:
+    refused(lambda: require_der(raw, ANY), ANY)
+
+
+def test_der_trees() -> None:
+    for raw in (b"", b"\5\0\5\0", b"\x30\5\x04\3\x30\x80\1", b"\xa0\4\x31\2\5\0", sequences(MAX_DER_DEPTH)):
+        require_der(raw, ANY)
+
+
+@pytest.mark.parametrize(
+    ("dotted", "content"),
+    [
+        ("2.5.4.3", "550403"),
+        ("1.2.840.113741.1.13.1", "2a864886f84d010d01"),
+        ("1.3.6.1.4.1.3704.1.3.8", "2b060104019c78010308"),
+        ("2.999.128", "88378100"),
+        ("0.0", "00"),
+    ],
+)
+def test_object_identifiers(dotted: str, content: str) -> None:
+    assert dump_oid(dotted).hex() == content
+
+
+@pytest.mark.parametrize(
+    ("tag", "content", "year"),
+    [
+        (0x17, b"180521104510Z", 2018),
+        (0x17, b"491231235959Z", 2049),
+        (0x17, b"500101000000Z", 1950),
+        (0x17, b"991231235959Z", 1999),
+        (0x18, b"20230511000000Z", 2023),
+        (0x18, b"20500101000000Z", 2050),
+        (0x18, b"99991231235959Z", 9999),
+    ],
+)
+def test_times_in_der(tag: int, content: bytes, year: int) -> None:
+    at = load_der_time(DerElement(tag, content, b""), ANY)
+    assert (at.year, at.tzinfo) == (year, UTC)
+    assert at.strftime("%Y%m%d%H%M%SZ").encode().endswith(content)
+
+
+@pytest.mark.parametrize(
+    ("tag", "content"),
+    [
+        (0x17, b""),
+        (0x17, b"Z"),
+        (0x17, b"180521104510"),
+        (0x17, b"1805211045Z"),
+        (0x17, b"180521104510+0000"),
+        (0x17, b"180521104510z"),
+        (0x17, b"18 521104510Z"),
+        (0x17, b"181321104510Z"),
+        (0x17, b"180532104510Z"),
+        (0x17, b"180521104560Z"),
+        (0x17, b"1805211045\xb2\xb3Z"),
+        (0x17, b"20180521104510Z"),
+        (0x18, b"00000101000000Z"),
+        (0x18, b"20500101000000.5Z"),
+        (0x18, b"500101000000Z"),
+        (0x13, b"180521104510Z"),
+    ],
+)
+def test_other_times_in_der_are_refused(tag: int, content: bytes) -> None:
+    refused(lambda: load_der_time(DerElement(tag, content, b""), ANY), ANY)
 
 
 @pytest.mark.parametrize(
@@ -579,6 +678,12 @@ def test_no_bytes_leak_another_error_from_json(raw: bytes) -> None:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The members of a JSON object as they stand
+
+
+@pytest.mark.parametrize("raw", [b"{}", b" {\n} "])
+def test_object_without_members(raw: bytes) -> None:
+    assert load_json_members(raw) == {}
+    refused(lambda: load_json_members(raw + b"}"), Reason.JSON_MALFORMED)
 
 
 def test_members_keep_their_exact_bytes() -> None:

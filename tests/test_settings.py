@@ -60,7 +60,7 @@ class TestDefaults:
         assert settings.admin_listen == Listener(ip_address("127.0.0.1"), 8081)
         assert settings.database_url == f"sqlite:///{state}/attestd.db"
         assert settings.endorsements == state / "endorsements"
-        assert settings.trust_anchors.are_intel
+        assert settings.trust_anchors.genuine
         assert not settings.simulated
         assert (state.stat().st_mode & 0o777, settings.endorsements.stat().st_mode & 0o777) == (0o700, 0o700)
 

@@ -5,14 +5,24 @@ One loader per encoding for the whole program. Each takes bytes of unknown origi
 """
 
 from attestd.codec.cbor import MAX_CBOR_DEPTH, MAX_CBOR_ITEMS, load_cbor
+from attestd.codec.der import (
+    MAX_DER_DEPTH,
+    DerElement,
+    dump_oid,
+    load_der_sequence,
+    load_der_time,
+    load_der_unsigned,
+    require_der,
+)
 from attestd.codec.fields import MAX_ENTRY_CHARACTERS, CborFields, Fields
-from attestd.codec.reader import DerElement, Reader, load_der_sequence, load_der_unsigned
+from attestd.codec.reader import Reader
 from attestd.codec.strict_json import MAX_JSON_DEPTH, MAX_JSON_MEMBERS, Json, Member, load_json, load_json_members
 from attestd.codec.text import (
     MAX_PEM_CERTIFICATES,
     dump_base64,
     dump_base64url,
     dump_digest,
+    dump_pem,
     dump_time,
     load_base64,
     load_base64url,
@@ -25,6 +35,7 @@ from attestd.codec.text import (
 __all__ = [
     "MAX_CBOR_DEPTH",
     "MAX_CBOR_ITEMS",
+    "MAX_DER_DEPTH",
     "MAX_ENTRY_CHARACTERS",
     "MAX_JSON_DEPTH",
     "MAX_JSON_MEMBERS",
@@ -38,11 +49,14 @@ __all__ = [
     "dump_base64",
     "dump_base64url",
     "dump_digest",
+    "dump_oid",
+    "dump_pem",
     "dump_time",
     "load_base64",
     "load_base64url",
     "load_cbor",
     "load_der_sequence",
+    "load_der_time",
     "load_der_unsigned",
     "load_digest",
     "load_hex",
@@ -50,4 +64,5 @@ __all__ = [
     "load_json_members",
     "load_pem",
     "load_time",
+    "require_der",
 ]

@@ -55,6 +55,13 @@ class Fields:
             return value
         raise self._refuse(name, value, f"an integer from 0 to {most}")
 
+    def boolean(self, name: str) -> bool:
+        """Return true or false; a number is neither."""
+        value = self._members.get(name)
+        if isinstance(value, bool):
+            return value
+        raise self._refuse(name, value, "true or false")
+
     def hexadecimal(self, name: str, size: int) -> bytes:
         """Return `size` bytes written in hex of either case."""
         text = self.text(name, most=2 * size)

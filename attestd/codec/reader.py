@@ -1,7 +1,7 @@
-"""Reading binary structures: little-endian fields, and DER."""
+"""Reading binary structures of little-endian fields."""
 
-from collections.abc import Iterator
-from typing import NamedTuple, NoReturn, Self
+from struct import Struct
+from typing import Any, NoReturn, Self
 
 from attestd.errors import Malformed, Reason
 
@@ -30,6 +30,14 @@ class Reader:
             self._refuse(size)
         self.offset = stop
         return self._data[start:stop]
+
+    def unpack(self, layout: Struct) -> tuple[Any, ...]:
+        """Return the fields of a layout (little-endian, as all of them), whose size it skips."""
+        start, stop = self.offset, self.offset + layout.size
+        if stop > self._end:
+            self._refuse(layout.size)
+        self.offset = stop
+        return layout.unpack_from(self._data, start)
 
     def u8(self) -> int:
         """Return the next byte as an unsigned integer."""
@@ -64,50 +72,3 @@ class Reader:
         raise Malformed(
             self._reason, found=f"{self.remaining()} bytes left at offset {self.offset}", wanted=f"{size} bytes"
         )
-
-
-class DerElement(NamedTuple):
-    """One DER element: its tag, its content, and the whole of it as it is encoded."""
-
-    tag: int
-    content: bytes
-    encoded: bytes
-
-
-def load_der_sequence(raw: bytes, reason: Reason) -> Iterator[DerElement]:
-    """Yield the elements that `raw` consists of, in DER: definite, minimal lengths (X.690, 10.1).
-
-    Tags are one octet, as in every structure read here. Raises `Malformed` with `reason`.
-    """
-    position = 0
-    while position < len(raw):
-        start = position
-        tag, size, position = _der_head(raw, position, reason)
-        stop = position + size
-        if stop > len(raw):
-            raise Malformed(reason, found=f"{len(raw) - position} octets left", wanted=f"{size} octets")
-        yield DerElement(tag, raw[position:stop], raw[start:stop])
-        position = stop
-
-
-def _der_head(raw: bytes, position: int, reason: Reason) -> tuple[int, int, int]:
-    """Read tag and length; return them with the position of the content."""
-    head = raw[position : position + 2]
-    if len(head) == 2 and head[1] < 0x80:  # noqa: PLR2004 - tag and short length
-        return head[0], head[1], position + 2
-    count = head[-1] & 0x7F if len(head) == 2 else 0  # noqa: PLR2004
-    octets = raw[position + 2 : position + 2 + count]
-    size = int.from_bytes(octets, "big")
-    # Three octets of length reach 16 MiB, more than any structure may have here.
-    if not 0 < len(octets) <= 3 or octets[0] == 0 or size < 0x80:  # noqa: PLR2004
-        raise Malformed(reason, found="a length that is not minimal, indefinite or cut short", wanted="DER")
-    return head[0], size, position + 2 + count
-
-
-def load_der_unsigned(content: bytes, reason: Reason, *, most: int) -> int:
-    """Decode the content of a DER INTEGER from 0 to `most`, minimally encoded. Raises `Malformed` with `reason`."""
-    value = int.from_bytes(content, "big", signed=True) if content else -1
-    minimal = len(content) == 1 or content[:1] != b"\0" or content[1] & 0x80
-    if minimal and 0 <= value <= most:
-        return value
-    raise Malformed(reason, found=f"an integer of {len(content)} octets", wanted=f"0 to {most}, minimally encoded")

@@ -77,6 +77,8 @@ def _decode_members(text: str) -> dict[str, Member]:
     """Walk the outermost object; everything below its members is the library's to parse."""
     members: list[tuple[str, Member]] = []
     position, mark = _expect(text, 0, "{")
+    if text.startswith("}", _skip_space(text, position)):
+        position, mark = _expect(text, position, "}")
     while mark != "}":
         name, position = _DECODER.raw_decode(text, _skip_space(text, position))
         if not isinstance(name, str):
@@ -132,9 +134,10 @@ _DECODER: Final = json.JSONDecoder(
 def _refuse_crowd(raw: bytes) -> None:
     """Count values before any is made: each follows a comma, or is the first in what a bracket opens.
 
-    The marks inside of strings count, too: no text that is sent to us comes near the limit with them.
+    The marks inside of strings count, too: no text that is sent to us comes near the limit with them. There are no more
+    marks than bytes.
     """
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_JSON_ITEMS:
+    if len(raw) > MAX_JSON_ITEMS and raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_JSON_ITEMS:
         raise Malformed(Reason.JSON_MALFORMED, found="more values", wanted=f"at most {MAX_JSON_ITEMS}")
 
 

@@ -2,6 +2,7 @@
 
 import binascii
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -10,6 +11,7 @@ from attestd.errors import Malformed, Reason
 # A chain of a leaf, an intermediate and a root, as every vendor sends it; NVIDIA sends five.
 MAX_PEM_CERTIFICATES: Final = 10
 
+_PEM_LINE: Final = 64
 _PEM_BLOCK: Final = re.compile(
     rb"-----BEGIN CERTIFICATE-----\n((?:[A-Za-z0-9+/=]{1,76}\n)+)-----END CERTIFICATE-----(?:\n|\Z)"
 )
@@ -101,6 +103,18 @@ def load_pem(raw: bytes) -> tuple[bytes, ...]:
         except Malformed:
             raise _not_pem(f"bad base64 in certificate {len(blocks) + 1}") from None
     return tuple(blocks)
+
+
+def dump_pem(*ders: bytes) -> bytes:
+    """Encode certificates as PEM (RFC 7468, section 5.1)."""
+    return b"".join(
+        b"-----BEGIN CERTIFICATE-----\n%b\n-----END CERTIFICATE-----\n" % b"\n".join(_lines(dump_base64(der).encode()))
+        for der in ders
+    )
+
+
+def _lines(text: bytes) -> Iterator[bytes]:
+    return (text[at : at + _PEM_LINE] for at in range(0, len(text), _PEM_LINE))
 
 
 def _not_pem(found: str) -> Malformed:

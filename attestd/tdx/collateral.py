@@ -14,9 +14,10 @@ from attestd.claims import PckCa, TcbStatus
 from attestd.codec import Fields, Json, load_hex, load_json_members, load_pem
 from attestd.errors import EndorsementRejected, Malformed, Reason
 from attestd.signature import verify_p256
-from attestd.tdx.pck import pck_ca_of
+from attestd.tdx.pck import PckChain, pck_ca_of
 from attestd.validity import Validity
 from attestd.x509 import (
+    INTEL,
     Certificate,
     CrlReasons,
     PathReasons,
@@ -224,8 +225,12 @@ _TCB_SIGNING_PATH: Final = _path_reasons(Reason.TDX_TCB_SIGNING_CHAIN)
 _PCK_CRL_PATH: Final = _path_reasons(Reason.TDX_PCK_CRL_CHAIN)
 
 
-def authenticate_collateral(raw: RawCollateral, anchors: TrustAnchors, at: datetime) -> Collateral:
+def authenticate_collateral(
+    raw: RawCollateral, anchors: TrustAnchors, at: datetime, pck: PckChain | None = None
+) -> Collateral:
     """Authenticate all of the collateral at the time `at`.
+
+    `pck` is an authenticated chain, if there is one: where its CA issues the PCK CRL, that is not verified once more.
 
     Raises `EndorsementRejected`; where an encoding is broken, with the reason of that encoding.
 
@@ -235,12 +240,12 @@ def authenticate_collateral(raw: RawCollateral, anchors: TrustAnchors, at: datet
     """
     try:
         signer, root = _tcb_signer(raw.tcb_info_issuer_chain, anchors, at)  # (1)
-        root_crl = authenticate_crl(raw.root_ca_crl, root, at, _ROOT_CRL)  # (2)
+        root_crl = authenticate_crl(raw.root_ca_crl, root, at, _ROOT_CRL, INTEL)  # (2)
         _require_unrevoked(root, root_crl, Reason.TDX_UNTRUSTED_ROOT)
         _require_unrevoked(signer, root_crl, Reason.TDX_TCB_SIGNING_REVOKED)
-        crl_issuer, pck_ca = _crl_issuer(raw.pck_crl_issuer_chain, root, anchors, at)  # (3)
+        crl_issuer, pck_ca = _crl_issuer(raw.pck_crl_issuer_chain, root, anchors, at, pck)  # (3)
         _require_unrevoked(crl_issuer, root_crl, Reason.TDX_PCK_CA_REVOKED)
-        pck_crl = authenticate_crl(raw.pck_crl, crl_issuer, at, _PCK_CRL)
+        pck_crl = authenticate_crl(raw.pck_crl, crl_issuer, at, _PCK_CRL, INTEL)
         tcb_info = _authenticate(raw.tcb_info, _TCB_INFO, signer, at, _parse_tcb_info)  # (4)
         qe_signer = signer  # (5)
         if raw.qe_identity_issuer_chain != raw.tcb_info_issuer_chain:
@@ -279,39 +284,50 @@ def _common_window(*windows: Window) -> Window:
 
 
 def _tcb_signer(pem: bytes, anchors: TrustAnchors, at: datetime) -> tuple[Certificate, Certificate]:
-    """Return the TCB signing certificate and the root that issued it, directly and nobody in between."""
-    chain = tuple(Certificate(der) for der in load_pem(pem))
+    """Return the TCB signing certificate and the root that issued it."""
+    chain = anchors.parse(load_pem(pem))
     signer = chain[0]
-    if len(chain) > 2 or "SGX TCB Signing" not in signer.common_name:  # noqa: PLR2004 - signer and root
+    if "SGX TCB Signing" not in signer.common_name:
         raise EndorsementRejected(
             Reason.TDX_TCB_SIGNING_CHAIN,
-            found=f"{len(chain)} certificates that begin with another role",
+            found="a chain that begins with another role",
             wanted="the SGX TCB Signing certificate and the root",
         )
-    root = verify_path(chain, anchors, at, _TCB_SIGNING_PATH)
-    if signer.issuer != root.subject:
-        raise EndorsementRejected(
-            Reason.TDX_TCB_SIGNING_CHAIN, found="a signer that an intermediate CA issued", wanted="one of the root's"
-        )
+    root = verify_path(chain, anchors, at, _TCB_SIGNING_PATH, INTEL)
+    _require_issued_by(root, signer, Reason.TDX_TCB_SIGNING_CHAIN)
     return signer, root
 
 
-def _crl_issuer(pem: bytes, root: Certificate, anchors: TrustAnchors, at: datetime) -> tuple[Certificate, PckCa]:
+def _crl_issuer(
+    pem: bytes, root: Certificate, anchors: TrustAnchors, at: datetime, pck: PckChain | None
+) -> tuple[Certificate, PckCa]:
     """Return the PCK CA that issues the CRL, below the same root as the rest of the collateral."""
-    chain = tuple(Certificate(der) for der in load_pem(pem))
+    ders = load_pem(pem)
+    if pck is not None and pck.vouches_for(ders, root, at):
+        return pck.issuer, pck.claims.pck_ca
+    chain = anchors.parse(ders)
     issuer = chain[0]
     pck_ca = pck_ca_of(issuer)
-    if len(chain) > 2 or pck_ca is None:  # noqa: PLR2004 - CA and root
+    if pck_ca is None:
         raise EndorsementRejected(
             Reason.TDX_PCK_CRL_CHAIN,
-            found=f"{len(chain)} certificates that begin with another role",
+            found="a chain that begins with another role",
             wanted="the SGX PCK Processor CA or Platform CA and the root",
         )
-    if verify_path(chain, anchors, at, _PCK_CRL_PATH, ca=True) != root:
+    if verify_path(chain, anchors, at, _PCK_CRL_PATH, INTEL, ca=True) != root:
         raise EndorsementRejected(
             Reason.TDX_PCK_CRL_CHAIN, found="another pinned root", wanted="the root of the TCB signing certificate"
         )
+    _require_issued_by(root, issuer, Reason.TDX_PCK_CRL_CHAIN)
     return issuer, pck_ca
+
+
+def _require_issued_by(root: Certificate, certificate: Certificate, reason: Reason) -> None:
+    """Refuse a CA in between: whether it is revoked nobody would look up."""
+    if certificate.issuer != root.subject:
+        raise EndorsementRejected(
+            reason, found="a certificate that an intermediate CA issued", wanted="one of the root's"
+        )
 
 
 def _require_unrevoked(certificate: Certificate, crl: RevocationList, reason: Reason) -> None:

@@ -3,22 +3,21 @@
 Source: Intel SGX PCK Certificate and CRL Profile Specification, 1.3.5 (the SGX extension); tdx.md, step 2.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
 
 from attestd.claims import PckCa, PckClaims
-from attestd.codec import DerElement, load_der_sequence, load_der_unsigned, load_pem
+from attestd.codec import DerElement, dump_oid, load_der_sequence, load_der_unsigned, load_pem
+from attestd.codec.der import BOOLEAN, ENUMERATED, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE
 from attestd.errors import Malformed, NotAuthentic, Reason
 from attestd.signature import PublicKey
 from attestd.validity import Validity
-from attestd.x509 import Certificate, PathReasons, TrustAnchors, verify_path
+from attestd.x509 import INTEL, Certificate, PathReasons, TrustAnchors, verify_path
 
 SGX_EXTENSION_OID: Final = "1.2.840.113741.1.13.1"
-_OID: Final = bytes.fromhex("2a864886f84d010d01")  # 1.2.840.113741.1.13.1
-
-_BOOLEAN, _INTEGER, _OCTET_STRING, _OID_TAG, _ENUMERATED, _SEQUENCE = 0x01, 0x02, 0x04, 0x06, 0x0A, 0x30
+_OID: Final = dump_oid(SGX_EXTENSION_OID)
 
 _PPID: Final = _OID + b"\x01"
 _TCB: Final = _OID + b"\x02"
@@ -69,20 +68,29 @@ class PckChain:
                 wanted=f"one valid at {at:%Y-%m-%dT%H:%M:%SZ}",
             )
 
+    def vouches_for(self, ders: Sequence[bytes], root: Certificate, at: datetime) -> bool:
+        """Whether `ders` is this very issuer, with or without its root, which is `root`, and holds at the time `at`."""
+        return (
+            tuple(ders) in ((self.issuer.der,), (self.issuer.der, root.der))
+            and self.root == root
+            and self.issuer.issuer == root.subject
+            and self.validity.not_before <= at <= self.validity.not_after
+        )
+
 
 def authenticate_pck_chain(pem: bytes, anchors: TrustAnchors, at: datetime) -> PckChain:
     """Verify leaf, intermediate and, if it is there, root, in this order, to a pinned root.
 
     Raises `Malformed` where PEM or DER are broken, else `NotAuthentic`: `tdx.pck_…` or `tdx.untrusted_root`.
     """
-    chain = tuple(Certificate(der) for der in load_pem(pem))
+    chain = anchors.parse(load_pem(pem))
     if len(chain) not in (2, 3):
         raise NotAuthentic(
             Reason.TDX_PCK_CHAIN,
             found=f"{len(chain)} certificates",
             wanted="leaf, intermediate and root, in this order",
         )
-    root = verify_path(chain, anchors, at, _REASONS)
+    root = verify_path(chain, anchors, at, _REASONS, INTEL)
     leaf, issuer = chain[:2]
     pck_ca = _require_names(leaf, issuer)
     validity = leaf.validity.narrowed(issuer.validity).narrowed(root.validity)
@@ -114,11 +122,11 @@ def _parse_extension(leaf: Certificate, pck_ca: PckCa) -> PckClaims:
     raw = leaf.extension_bytes(SGX_EXTENSION_OID)
     if raw is None:
         raise _refusal("no SGX extension", "the extension 1.2.840.113741.1.13.1")
-    elements = _elements(_only(raw, _SEQUENCE))
-    tcb = _elements(_content(elements, _TCB, _SEQUENCE))
+    elements = _elements(_only(raw, SEQUENCE))
+    tcb = _elements(_content(elements, _TCB, SEQUENCE))
     if len(tcb) != len(_COMPONENTS) + 2:
         raise _refusal(f"{len(tcb)} TCB elements", "16 component SVNs, PCESVN and CPUSVN")
-    configuration = _elements(_content(elements, _CONFIGURATION, _SEQUENCE)) if _CONFIGURATION in elements else {}
+    configuration = _elements(_content(elements, _CONFIGURATION, SEQUENCE)) if _CONFIGURATION in elements else {}
     return PckClaims(
         fmspc=_octets(elements, _FMSPC, 6),
         pce_id=_octets(elements, _PCE_ID, 2),
@@ -126,7 +134,7 @@ def _parse_extension(leaf: Certificate, pck_ca: PckCa) -> PckClaims:
         cpu_svn=_octets(tcb, _CPU_SVN, 16),
         tcb_components=bytes(_unsigned(tcb, oid, 0xFF) for oid in _COMPONENTS),
         ppid=_octets(elements, _PPID, 16),
-        sgx_type=_SGX_TYPES[_unsigned(elements, _SGX_TYPE, len(_SGX_TYPES) - 1, _ENUMERATED)],
+        sgx_type=_SGX_TYPES[_unsigned(elements, _SGX_TYPE, len(_SGX_TYPES) - 1, ENUMERATED)],
         platform_instance_id=(
             _octets(elements, _PLATFORM_INSTANCE_ID, 16) if _PLATFORM_INSTANCE_ID in elements else None
         ),
@@ -142,16 +150,18 @@ def _elements(content: bytes) -> _Elements:
     """Read SEQUENCE OF SEQUENCE { OID, value }. Unknown identifiers are kept: Intel adds some, and they are signed."""
     elements: dict[bytes, DerElement] = {}
     for pair in load_der_sequence(content, Reason.TDX_PCK_EXTENSION):
-        match list(load_der_sequence(pair.content, Reason.TDX_PCK_EXTENSION)):
-            case [oid, value] if pair.tag == _SEQUENCE and oid.tag == _OID_TAG and oid.content not in elements:
-                elements[oid.content] = value
-            case _:
-                raise _refusal("an element of another form, or doubled", "SEQUENCE { OID, value }, each OID once")
+        parts = load_der_sequence(pair.content, Reason.TDX_PCK_EXTENSION)
+        if pair.tag != SEQUENCE or len(parts) != 2 or parts[0].tag != OBJECT_IDENTIFIER:  # noqa: PLR2004 - OID, value
+            raise _refusal("an element of another form", "SEQUENCE { OID, value }")
+        oid, value = parts
+        if oid.content in elements:
+            raise _refusal("an element twice", "each OID once")
+        elements[oid.content] = value
     return elements
 
 
 def _only(raw: bytes, wanted: int) -> bytes:
-    match list(load_der_sequence(raw, Reason.TDX_PCK_EXTENSION)):
+    match load_der_sequence(raw, Reason.TDX_PCK_EXTENSION):
         case [element] if element.tag == wanted:
             return element.content
     raise _refusal("another structure", f"one element with tag {wanted:#04x}")
@@ -167,10 +177,10 @@ def _content(elements: _Elements, oid: bytes, wanted: int, size: int | None = No
 
 
 def _octets(elements: _Elements, oid: bytes, size: int) -> bytes:
-    return _content(elements, oid, _OCTET_STRING, size)
+    return _content(elements, oid, OCTET_STRING, size)
 
 
-def _unsigned(elements: _Elements, oid: bytes, most: int, tag: int = _INTEGER) -> int:
+def _unsigned(elements: _Elements, oid: bytes, most: int, tag: int = INTEGER) -> int:
     return load_der_unsigned(_content(elements, oid, tag), Reason.TDX_PCK_EXTENSION, most=most)
 
 
@@ -178,7 +188,7 @@ def _boolean(configuration: _Elements, arc: int) -> bool | None:
     oid = _CONFIGURATION + bytes((arc,))
     if oid not in configuration:
         return None
-    content = _content(configuration, oid, _BOOLEAN, 1)
+    content = _content(configuration, oid, BOOLEAN, 1)
     if content not in (b"\x00", b"\xff"):
         raise _refusal("a BOOLEAN that is neither 00 nor ff", "DER")
     return content == b"\xff"

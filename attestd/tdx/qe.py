@@ -45,11 +45,5 @@ def authenticate_attestation_key(quote: Quote, pck: PckChain) -> AttestationKey:
     bound = sha256(quote.attestation_key + qe.authentication_data).digest() + bytes(32)
     if report.report_data != bound:
         raise NotAuthentic(Reason.TDX_QE_REPORT_DATA, found=report.report_data.hex(), wanted=bound.hex())
-    claims = QeClaims(
-        miscselect=report.miscselect,
-        attributes=report.attributes,
-        mrsigner=report.mrsigner,
-        isvprodid=report.isvprodid,
-        isvsvn=report.isvsvn,
-    )
+    claims = QeClaims(report.miscselect, report.attributes, report.mrsigner, report.isvprodid, report.isvsvn)
     return AttestationKey(p256_public_key(quote.attestation_key), pck, report, claims, quote.attestation_key, qe)

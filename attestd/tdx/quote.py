@@ -8,10 +8,10 @@ from hashlib import sha256
 from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
 
-from attestd.claims import TdExtension
+from attestd.claims import TdExtension, image_digest
 from attestd.codec import Reader
 from attestd.errors import Malformed, Reason
-from attestd.evidence import Tee
+from attestd.evidence import IntelTee
 
 # Genuine quotes have at most 8,000 bytes (a cloud's fixed buffer); the quoting library caps them at 64 KiB.
 MAX_QUOTE_SIZE: Final = 64 * 1024
@@ -26,13 +26,14 @@ QE_REPORT_CERTIFICATION_DATA: Final = 6
 _HEADER: Final = Struct("<HHI4s16s20s")
 _SGX_REPORT: Final = Struct("<16s4s28x16s32s32x32s96xHH60x64s")
 _TD_REPORT_10: Final = Struct("<16s48s48s8s8s8s48s48s48s48s48s48s48s48s64s")
-_TD_REPORT_15: Final = Struct("<16s48s")
-_TD_15_EX: Final = Struct("<1s32s48s48s8s16s16s12s48s8s")
+_TD_REPORT_15: Final = Struct(_TD_REPORT_10.format + "16s48s")
+_TD_REPORT_15_EX: Final = Struct(_TD_REPORT_15.format + "1s32s48s48s8s16s16s12s48s8s")
 # Quote signature, attestation key, QE report, its signature, size of the authentication data …
 _SIGNATURE_DATA_3: Final = Struct("<64s64s384s64sH")
 # … and since version 4, before the QE report, type and size of the certification data that wraps the rest.
 _SIGNATURE_DATA_4: Final = Struct("<64s64sHI384s64sH")
 _WRAPPED_AT: Final = 134
+_CERTIFICATION_DATA_HEAD: Final = Struct("<HI")
 
 
 class SgxReport(NamedTuple):
@@ -46,6 +47,11 @@ class SgxReport(NamedTuple):
     isvprodid: int
     isvsvn: int
     report_data: bytes
+
+    @property
+    def image_digest(self) -> bytes:
+        """What identifies the image, in Cocoon's form."""
+        return image_digest(self.mrenclave)
 
 
 class TdReport(NamedTuple):
@@ -70,27 +76,33 @@ class TdReport(NamedTuple):
     mrservicetd: bytes | None = None
     extension: TdExtension | None = None
 
+    @property
+    def image_digest(self) -> bytes:
+        """What identifies the image, in Cocoon's form."""
+        boot = (self.mrtd, self.mrconfigid, self.mrowner, self.mrownerconfig)
+        return image_digest(*boot, self.rtmr0, self.rtmr1, self.rtmr2, self.rtmr3)
+
 
 Body: TypeAlias = SgxReport | TdReport
 
 
 class BodyType(NamedTuple):
-    """One row of the table of bodies: which TEE it belongs to and how many bytes it has."""
+    """One row of the table of bodies: which TEE it belongs to and what it consists of."""
 
     tee_type: int
-    size: int
+    layout: Struct
 
 
 # Quote version 5, body type: SGX, TD 1.0, TD 1.5, TD 1.5 Ex.
 BODY_TYPES: Final = {
-    1: BodyType(TEE_SGX, 384),
-    2: BodyType(TEE_TDX, 584),
-    3: BodyType(TEE_TDX, 648),
-    4: BodyType(TEE_TDX, 885),
+    1: BodyType(TEE_SGX, _SGX_REPORT),
+    2: BodyType(TEE_TDX, _TD_REPORT_10),
+    3: BodyType(TEE_TDX, _TD_REPORT_15),
+    4: BodyType(TEE_TDX, _TD_REPORT_15_EX),
 }
 # Versions 3 and 4 name no body type: it follows from the TEE.
-_IMPLIED_BODY_TYPE: Final = {(3, TEE_SGX): 1, (4, TEE_SGX): 1, (4, TEE_TDX): 2}
-_TEES: Final[dict[int, Tee]] = {TEE_SGX: "sgx", TEE_TDX: "tdx"}
+_IMPLIED_BODY_TYPE: Final = {TEE_SGX: 1, TEE_TDX: 2}
+_TEES: Final[dict[int, IntelTee]] = {TEE_SGX: "sgx", TEE_TDX: "tdx"}
 
 
 class QeCertification(NamedTuple):
@@ -107,7 +119,7 @@ class Quote(NamedTuple):
     """A quote that parses. Not evidence of anything yet."""
 
     version: int
-    tee: Tee
+    tee: IntelTee
     user_data: bytes  # 20 bytes
     body: Body
     signed: bytes  # header and body, with the body descriptor of version 5
@@ -115,6 +127,11 @@ class Quote(NamedTuple):
     attestation_key: bytes  # x ‖ y
     qe: QeCertification
     trailing: bytes  # unauthenticated bytes behind the quote
+
+    @property
+    def image_digest(self) -> bytes:
+        """What identifies the image, in Cocoon's form."""
+        return self.body.image_digest
 
     @property
     def evidence_id(self) -> bytes:
@@ -144,33 +161,24 @@ def parse_quote(raw: bytes) -> Quote:
     if len(raw) > MAX_QUOTE_SIZE:
         raise Malformed(Reason.EVIDENCE_SIZE, found=f"{len(raw)} bytes", wanted=f"at most {MAX_QUOTE_SIZE} bytes")
     reader = Reader(raw, Reason.TDX_QUOTE_TRUNCATED)
-    version, tee_type, user_data = _parse_header(reader.take(_HEADER.size))
+    version, tee_type, user_data = _parse_header(reader)
     body = _parse_body(reader, version, tee_type)
     signed = raw[: reader.offset]
     signature_data = reader.take(reader.u32())
     signature, attestation_key, qe = _parse_signature_data(signature_data, version)
-    return Quote(
-        version=version,
-        tee=_TEES[tee_type],
-        user_data=user_data,
-        body=body,
-        signed=signed,
-        signature=signature,
-        attestation_key=attestation_key,
-        qe=qe,
-        trailing=raw[reader.offset :],
-    )
+    trailing = raw[reader.offset :]
+    return Quote(version, _TEES[tee_type], user_data, body, signed, signature, attestation_key, qe, trailing)
 
 
-def _parse_header(header: bytes) -> tuple[int, int, bytes]:
-    version, key_type, tee_type, _, vendor_id, user_data = _HEADER.unpack(header)
+def _parse_header(reader: Reader) -> tuple[int, int, bytes]:
+    version, key_type, tee_type, _, vendor_id, user_data = reader.unpack(_HEADER)
     if version not in (3, 4, 5):
         raise Malformed(Reason.TDX_QUOTE_VERSION, found=f"version {version}", wanted="version 3, 4 or 5")
     if key_type != ECDSA_P256:
         raise Malformed(
             Reason.TDX_ATTESTATION_KEY_TYPE, found=f"type {key_type}", wanted=f"type {ECDSA_P256}, ECDSA P-256"
         )
-    if tee_type not in _TEES or (version, tee_type) == (3, TEE_TDX):
+    if tee_type not in _TEES or (version == 3 and tee_type == TEE_TDX):  # noqa: PLR2004 - TDX came with version 4
         raise Malformed(
             Reason.TDX_TEE_TYPE,
             found=f"TEE type {tee_type:#x} in version {version}",
@@ -182,21 +190,19 @@ def _parse_header(header: bytes) -> tuple[int, int, bytes]:
 
 
 def _parse_body(reader: Reader, version: int, tee_type: int) -> Body:
-    kind = _parse_body_descriptor(reader, tee_type) if version == 5 else _IMPLIED_BODY_TYPE[version, tee_type]  # noqa: PLR2004
-    raw = reader.take(BODY_TYPES[kind].size)
+    kind = _parse_body_descriptor(reader, tee_type) if version == 5 else _IMPLIED_BODY_TYPE[tee_type]  # noqa: PLR2004
+    members = reader.unpack(BODY_TYPES[kind].layout)
     if kind == 1:
-        return parse_sgx_report(raw)
-    members = _TD_REPORT_10.unpack_from(raw)
-    if kind == 2:  # noqa: PLR2004 - the body types are Intel's numbers
-        return TdReport._make((*members, None, None, None))
-    members += _TD_REPORT_15.unpack_from(raw, _TD_REPORT_10.size)
-    extension = TdExtension._make(_TD_15_EX.unpack(raw[-_TD_15_EX.size :])) if kind == 4 else None  # noqa: PLR2004
-    return TdReport._make((*members, extension))
+        return SgxReport(*members)
+    if kind == 4:  # noqa: PLR2004 - the body types are Intel's numbers
+        return TdReport._make((*members[:17], TdExtension(*members[17:])))
+    return TdReport(*members)
 
 
 def _parse_body_descriptor(reader: Reader, tee_type: int) -> int:
     kind, size = reader.u16(), reader.u32()
-    if BODY_TYPES.get(kind) == BodyType(tee_type, size):
+    body_type = BODY_TYPES.get(kind)
+    if body_type and body_type.tee_type == tee_type and body_type.layout.size == size:
         return kind
     raise Malformed(
         Reason.TDX_BODY_DESCRIPTOR,
@@ -207,20 +213,18 @@ def _parse_body_descriptor(reader: Reader, tee_type: int) -> int:
 
 def parse_sgx_report(raw: bytes) -> SgxReport:
     """Parse 384 bytes as an SGX report body."""
-    return SgxReport._make(_SGX_REPORT.unpack(raw))
+    return SgxReport(*_SGX_REPORT.unpack(raw))
 
 
 def _parse_signature_data(raw: bytes, version: int) -> tuple[bytes, bytes, QeCertification]:
     head = _SIGNATURE_DATA_3 if version == 3 else _SIGNATURE_DATA_4  # noqa: PLR2004 - the layout changed once
     reader = Reader(raw, Reason.TDX_SIGNATURE_DATA)
-    members = head.unpack(reader.take(head.size))
-    signature, attestation_key = members[:2]
-    report, qe_signature, size = members[-3:]
-    if head is _SIGNATURE_DATA_4:
-        _require_wrap(members[2], members[3], len(raw) - _WRAPPED_AT)
+    signature, attestation_key, *wrap, report, qe_signature, size = reader.unpack(head)
+    if wrap:
+        _require_wrap(len(raw) - _WRAPPED_AT, *wrap)
     authentication_data = reader.take(size)
-    kind = reader.u16()
-    certification_data = reader.take(reader.u32())
+    kind, size = reader.unpack(_CERTIFICATION_DATA_HEAD)
+    certification_data = reader.take(size)
     reader.finish()
     return (
         signature,
@@ -229,7 +233,7 @@ def _parse_signature_data(raw: bytes, version: int) -> tuple[bytes, bytes, QeCer
     )
 
 
-def _require_wrap(kind: int, size: int, rest: int) -> None:
+def _require_wrap(rest: int, kind: int, size: int) -> None:
     """Since version 4 the quoting enclave's part is certification data of its own, which fills what is left."""
     if kind != QE_REPORT_CERTIFICATION_DATA:
         raise Malformed(

@@ -29,6 +29,9 @@ _BESIDE_OUT_OF_DATE: Final = {
     _CONFIGURATION: _OUT_OF_DATE_CONFIGURATION,
     _CONFIGURATION_AND_SW_HARDENING: _OUT_OF_DATE_CONFIGURATION,
 }
+_NO_ATTRIBUTES: Final = bytes(8)
+# The identities of TDX modules by their version, which 0, the base module, has none of.
+_MODULE_IDS: Final = tuple(f"TDX_{version:02X}" for version in range(256))
 _NEEDS_CONFIGURATION: Final = frozenset({_CONFIGURATION, _CONFIGURATION_AND_SW_HARDENING, _OUT_OF_DATE_CONFIGURATION})
 
 
@@ -63,17 +66,17 @@ def select_tcb(collateral: Collateral, pck: PckClaims, qe: SgxReport, body: SgxR
             wanted="none of them Revoked",
         )
     return TcbClaims(
-        status=status,
-        advisory_ids=tuple(dict.fromkeys(level.advisory_ids + module.advisory_ids + qe_level.advisory_ids)),
-        tcb_date=level.date,
-        tcb_evaluation_data_number=collateral.tcb_evaluation_data_number,
-        tcb_info_evaluation_data_number=info.evaluation_data_number,
-        qe_identity_evaluation_data_number=qe_identity.evaluation_data_number,
-        sgx_level_status=sgx_level.status,
-        tdx_level_status=level.status if td else None,
-        tdx_module_id=module.id,
-        tdx_module_status=module.status,
-        qe_status=qe_level.status,
+        status,
+        tuple(dict.fromkeys(level.advisory_ids + module.advisory_ids + qe_level.advisory_ids)),
+        level.date,
+        collateral.tcb_evaluation_data_number,
+        info.evaluation_data_number,
+        qe_identity.evaluation_data_number,
+        sgx_level.status,
+        level.status if td else None,
+        module.id,
+        module.status,
+        qe_level.status,
     )
 
 
@@ -83,8 +86,7 @@ def match_tdx_module(info: TcbInfo, td: TdReport) -> Module:
     Raises `NotAuthentic` (`tdx.tdx_module_mismatch`, `tdx.tdx_module_not_supported`).
     """
     version = td.tee_tcb_svn[1]
-    name = f"TDX_{version:02X}" if version else None
-    identity = info.module if name is None else info.module_identities.get(name)
+    identity = info.module_identities.get(_MODULE_IDS[version]) if version else info.module
     if identity is None:
         raise NotAuthentic(
             Reason.TDX_MODULE_MISMATCH,
@@ -105,8 +107,9 @@ def _require_genuine(identity: TdxModule, td: TdReport) -> None:
             found=f"MRSIGNERSEAM {td.mrsignerseam.hex()}",
             wanted=f"MRSIGNERSEAM {identity.mrsigner.hex()}",
         )
-    # SEAMATTRIBUTES must be zero whatever a mask leaves out (TDX module specification, TDREPORT TEE_TCB_INFO).
-    if any(td.seamattributes) or masked(td.seamattributes, identity.attributes_mask) != identity.attributes:
+    # SEAMATTRIBUTES must be zero whatever a mask leaves out (TDX module specification, TDREPORT TEE_TCB_INFO), so an
+    # identity that wants any of them, under whichever mask, is of a module that does not exist.
+    if not td.seamattributes == identity.attributes == _NO_ATTRIBUTES:
         raise NotAuthentic(
             Reason.TDX_MODULE_MISMATCH,
             found=f"SEAMATTRIBUTES {td.seamattributes.hex()}",
@@ -153,7 +156,7 @@ def _lowest(level: TcbLevel, tdx: bool) -> str:  # noqa: FBT001 - only for the s
 
 def _reaches(svns: bytes, level: bytes) -> bool:
     """Compare security version numbers one by one: a higher one never makes up for a lower one."""
-    return all(map(ge, svns, level))
+    return svns == level or all(map(ge, svns, level))
 
 
 def _converge(platform: TcbStatus, other: TcbStatus) -> TcbStatus:
@@ -188,7 +191,7 @@ def _current_module_is_up_to_date(info: TcbInfo, svn2: bytes) -> bool:
     newest = info.levels[0].tdx_components
     if svn2[1] == 0:
         least = newest[0]
-    elif (identity := info.module_identities.get(f"TDX_{svn2[1]:02X}")) is not None:
+    elif (identity := info.module_identities.get(_MODULE_IDS[svn2[1]])) is not None:
         least = identity.levels[0].isvsvn
     else:
         return False

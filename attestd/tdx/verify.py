@@ -7,7 +7,7 @@ made last, so that there are none unless every check has passed.
 from datetime import datetime
 from typing import Final
 
-from attestd.claims import CpuClaims, Flag, SgxClaims, TdxClaims
+from attestd.claims import Flag, IntelClaims, SgxClaims, TdxClaims
 from attestd.errors import EndorsementRejected, NotAuthentic, Reason
 from attestd.signature import verify_p256
 from attestd.tdx.collateral import Collateral
@@ -39,7 +39,7 @@ _XFAM_KNOWN: Final = 0x0006DBE7
 _SGX_DEBUG: Final = 0x02  # SGX ATTRIBUTES.FLAGS
 
 
-def verify(quote: Quote, key: AttestationKey, collateral: Collateral, at: datetime) -> CpuClaims:
+def verify(quote: Quote, key: AttestationKey, collateral: Collateral, at: datetime) -> IntelClaims:
     """Verify a quote with its authenticated attestation key and authenticated collateral, at the time `at`.
 
     Steps 1, 2 and 7 (parsing, PCK chain, quoting enclave) made `quote` and `key`, steps 3 to 5 (CRLs, TCB Info, QE
@@ -140,11 +140,13 @@ def _require_same_platform(quote: Quote, pck: PckChain, collateral: Collateral) 
 def td_flags(td: TdReport) -> tuple[Flag, ...]:
     """Return the facts of a TD report that a policy decides on, attribute bits first."""
     attributes, xfam = int.from_bytes(td.td_attributes, "little"), int.from_bytes(td.xfam, "little")
-    flags = [flag for bit, flag in _TD_ATTRIBUTES.items() if attributes & bit] if attributes != _SEPT_VE_DISABLE else []
-    if attributes & _RESERVED_TD_ATTRIBUTES:
-        flags.append(Flag.RESERVED_ATTRIBUTE_BITS)
-    if not attributes & _SEPT_VE_DISABLE:
-        flags.append(Flag.SEPT_VE_DISABLE_NOT_SET)
+    flags: list[Flag] = []
+    if attributes != _SEPT_VE_DISABLE:  # the rule: that one alone
+        flags += (flag for bit, flag in _TD_ATTRIBUTES.items() if attributes & bit)
+        if attributes & _RESERVED_TD_ATTRIBUTES:
+            flags.append(Flag.RESERVED_ATTRIBUTE_BITS)
+        if not attributes & _SEPT_VE_DISABLE:
+            flags.append(Flag.SEPT_VE_DISABLE_NOT_SET)
     if td.mrservicetd is not None and any(td.mrservicetd):
         flags.append(Flag.SERVICE_TD_BOUND)
     if xfam & _XFAM_FIXED_1 != _XFAM_FIXED_1 or xfam & ~_XFAM_KNOWN:

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from attestd.claims import CpuClaims, PckCa
+from attestd.claims import IntelClaims, PckCa
 from attestd.simulator import AT, Attester, Framing, Platform, SgxReport, TdReport, TdReport15, Vendor
 from attestd.tdx.collateral import Collateral, RawCollateral, authenticate_collateral
 from attestd.tdx.pck import PckChain, authenticate_pck_chain
@@ -59,7 +59,7 @@ def authenticated(raw: bytes, anchors: TrustAnchors = ANCHORS, at: datetime = AT
 
 def verified(
     raw: bytes = QUOTE, collateral: RawCollateral = COLLATERAL, *, anchors: TrustAnchors = ANCHORS, at: datetime = AT
-) -> CpuClaims:
+) -> IntelClaims:
     """Verify a quote from its bytes to its claims."""
     parsed, key = authenticated(raw, anchors, at)
     return verify(parsed, key, collateral_of(collateral, anchors, at), at)

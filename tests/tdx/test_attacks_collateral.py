@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from attestd.claims import CpuClaims, PckCa, TcbStatus
+from attestd.claims import IntelClaims, PckCa, TcbStatus
 from attestd.codec import load_pem
 from attestd.errors import Reason
 from attestd.policy import AppraisalPolicy, Check, Facts, appraise
@@ -90,7 +90,7 @@ def authenticate(raw: RawCollateral, at: datetime = AT) -> Collateral:
     return authenticate_collateral(raw, ANCHORS, at)
 
 
-def same_claims(claims: CpuClaims) -> bool:
+def same_claims(claims: IntelClaims) -> bool:
     """Whether these are the baseline's claims, but for the digests of the documents."""
     return claims._replace(endorsement_digests=BASELINE.endorsement_digests) == BASELINE
 
@@ -189,8 +189,9 @@ def test_c04_around_the_json(after: Callable[[bytes], bytes]) -> None:
 def test_c04_no_object(empty: bytes) -> None:
     with rejected(Reason.JSON_MALFORMED):
         authenticate(replace(COLLATERAL, tcb_info=empty))
-    with rejected(Reason.TDX_TCB_INFO_TYPE):
-        authenticate(replace(COLLATERAL, tcb_info=b'{"tcbinfo":{},"signature":""}'))
+    for other in (b'{"tcbinfo":{},"signature":""}', b"{}", b'{"tcbInfo":{}}'):
+        with rejected(Reason.TDX_TCB_INFO_TYPE):
+            authenticate(replace(COLLATERAL, tcb_info=other))
 
 
 def test_c04_size() -> None:
@@ -748,9 +749,9 @@ def test_c47_pck_begins_while_it_is_kept() -> None:
         verify(parsed, key, authenticate(COLLATERAL), AT - SECOND)
 
 
-def policy_findings(claims: CpuClaims, policy: AppraisalPolicy, collateral: Collateral) -> list[str]:
+def policy_findings(claims: IntelClaims, policy: AppraisalPolicy, collateral: Collateral) -> list[str]:
     issued = min(collateral.tcb_info.validity.not_before, collateral.qe_identity.validity.not_before)
-    facts = Facts(event_log_replayed=False, collateral_issued_at=issued, key=None)
+    facts = Facts(event_log_replayed=False, collateral_issued_at=issued, approved_images={}, key=None, vtpm=None)
     return [one.check for one in appraise(policy, claims, facts, AT).findings if one.outcome is not Tier.AFFIRMING]
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 
 import attestd
 from attestd.binding.verify import Bound, verify_binding
-from attestd.claims import CpuClaims, Flag, PckCa, TcbStatus, TdxClaims
+from attestd.claims import Flag, IntelClaims, PckCa, TcbStatus, TdxClaims
 from attestd.codec import load_der_sequence
 from attestd.errors import AttestdError, Reason
 from attestd.evidence import Evidence, KeyEvidence, QuoteEvidence, dump_evidence_json, load_evidence_json
@@ -79,12 +79,12 @@ N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 
 
-def appraised(claims: CpuClaims, policy: AppraisalPolicy = STRICT) -> Appraisal:
-    facts = Facts(event_log_replayed=False, collateral_issued_at=VENDOR.issued, key=None)
+def appraised(claims: IntelClaims, policy: AppraisalPolicy = STRICT) -> Appraisal:
+    facts = Facts(event_log_replayed=False, collateral_issued_at=VENDOR.issued, approved_images={}, key=None, vtpm=None)
     return appraise(policy, claims, facts, AT)
 
 
-def failing(claims: CpuClaims, policy: AppraisalPolicy = STRICT) -> list[str]:
+def failing(claims: IntelClaims, policy: AppraisalPolicy = STRICT) -> list[str]:
     return [finding.check for finding in appraised(claims, policy).findings if finding.outcome is not Tier.AFFIRMING]
 
 
@@ -205,7 +205,7 @@ def test_t08_attestation_key_type() -> None:
 
 @pytest.mark.parametrize("body", [SgxReport(), TdReport(), TdReport15(), TdReport15Ex()])
 def test_t09_body_descriptor(body: SgxReport | TdReport) -> None:
-    size = BODY_TYPES[body.body_type].size
+    size = BODY_TYPES[body.body_type].layout.size
     for wrong in (0, size - 1, size + 1, 0xFFFFFFFF):
         with malformed(Reason.TDX_BODY_DESCRIPTOR):
             verified(quote(body, version=5, body_size=wrong))
@@ -421,6 +421,9 @@ def test_t21_seam_attributes() -> None:
     expected = tcb_info(lambda info: info["tdxModuleIdentities"][1].update(attributes="00" * 7 + "80"))
     with not_authentic(Reason.TDX_MODULE_MISMATCH):
         verified(QUOTE, expected)
+    # Nor may they be set where all agree on it.
+    with not_authentic(Reason.TDX_MODULE_MISMATCH):
+        verified(attributed, expected)
 
 
 def test_t22_module_identity() -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from attestd.claims import CpuClaims, TdxClaims, export
+from attestd.claims import IntelClaims, TdxClaims, export
 from attestd.codec import dump_time, load_pem
 from attestd.errors import AttestdError, Reason
 from attestd.policy import AppraisalPolicy, Facts, appraise
@@ -70,7 +70,7 @@ ALSO: Final[dict[str, Reason]] = {
 STRICT: Final = AppraisalPolicy.load((ROOT / "policies/strict-tdx.toml").read_bytes())
 
 
-def verified_case(case: IntelCase) -> CpuClaims:
+def verified_case(case: IntelCase) -> IntelClaims:
     return verified(case.read("quote.bin"), case.collateral, anchors=case.anchors, at=case.at)
 
 
@@ -117,7 +117,7 @@ def test_verdict(case: IntelCase) -> None:
     assert strict_policy_accepts(claims, case.at) is expected["strict_policy_accepts"]
 
 
-def verdict(claims: CpuClaims) -> dict[str, Any]:
+def verdict(claims: IntelClaims) -> dict[str, Any]:
     tcb = claims.tcb
     return {
         "tcb_status": tcb.status,
@@ -134,8 +134,9 @@ def verdict(claims: CpuClaims) -> dict[str, Any]:
     }
 
 
-def strict_policy_accepts(claims: CpuClaims, at: datetime) -> bool:
-    facts = Facts(event_log_replayed=False, collateral_issued_at=claims.validity.not_before, key=None)
+def strict_policy_accepts(claims: IntelClaims, at: datetime) -> bool:
+    issued = claims.validity.not_before
+    facts = Facts(event_log_replayed=False, collateral_issued_at=issued, approved_images={}, key=None, vtpm=None)
     return appraise(STRICT, claims, facts, at).tier is Tier.AFFIRMING
 
 
@@ -154,7 +155,7 @@ def test_every_field_of_the_report_and_of_the_platform(case: IntelCase) -> None:
         assert claims.image_digest.hex() == document["cocoon"]["image_hash_hex"]
 
 
-def platform(case: IntelCase, claims: CpuClaims) -> dict[str, Any]:
+def platform(case: IntelCase, claims: IntelClaims) -> dict[str, Any]:
     """Return what the PCK certificate says, under the names of the evidence."""
     certificate = Certificate(load_pem(parse_quote(case.read("quote.bin")).pck_chain)[0])
     pck = claims.pck

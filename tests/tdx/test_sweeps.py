@@ -11,7 +11,7 @@ from datetime import datetime
 
 import pytest
 
-from attestd.claims import CpuClaims
+from attestd.claims import IntelClaims
 from attestd.errors import AttestdError, Reason
 from attestd.simulator import AT, pem
 from attestd.tdx.collateral import RawCollateral, authenticate_collateral
@@ -34,11 +34,11 @@ class Subject:
     anchors: TrustAnchors
     at: datetime
 
-    def verified(self, raw: bytes) -> CpuClaims:
+    def verified(self, raw: bytes) -> IntelClaims:
         # Only what did authenticate is kept: a chain that differs in one byte is authenticated anew.
         return verified(raw, self.collateral, anchors=self.anchors, at=self.at)
 
-    def outcome(self, raw: bytes, accepted: CpuClaims) -> str:
+    def outcome(self, raw: bytes, accepted: IntelClaims) -> str:
         """Verify a mutant; return the reason of its refusal, or "accepted" if its claims are those."""
         try:
             claims = self.verified(raw)
