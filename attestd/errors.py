@@ -138,6 +138,235 @@ class Reason(StrEnum):
     TDX_TCB_NOT_SUPPORTED = ("tdx.tcb_not_supported", "No TCB level fits this platform", "Update firmware.")
     TDX_TCB_REVOKED = ("tdx.tcb_revoked", "Intel has revoked this TCB level", "Update firmware, QE and TDX module.")
 
+    # SEV-SNP: the report and the certificates beside it (snp.md, 2.1 and 2.4)
+    SNP_REPORT_SIZE = ("snp.report_size", "Not as many bytes as a report has", "Send the 1184 bytes of the firmware.")
+    SNP_REPORT_VERSION = ("snp.report_version", "Unknown report version", "Versions 2 to 5 are verified.")
+    SNP_SIGNATURE_ALGORITHM = ("snp.signature_algorithm", "Unknown signature algorithm", "Use ECDSA P-384 (1).")
+    SNP_RESERVED = ("snp.reserved", "A reserved field of the report is not zero", "Collect the report again.")
+    SNP_POLICY_RESERVED = (
+        "snp.policy_reserved",
+        "A reserved bit of the guest policy is wrong",
+        "Launch the guest anew.",
+    )
+    SNP_VMPL = ("snp.vmpl", "No guest has this privilege level", "Request the report in the guest.")
+    SNP_KEY_INFO = ("snp.key_info", "A reserved bit of KEY_INFO is set", "Collect the report again.")
+    SNP_SIGNING_KEY = ("snp.signing_key", "The report is signed by no known kind of key", "Use a VCEK or a VLEK.")
+    SNP_MASK_CHIP_KEY = ("snp.mask_chip_key", "The firmware did not sign", "Clear MASK_CHIP_KEY on the host.")
+    SNP_CPUID = ("snp.cpuid", "An unknown processor", "Milan, Genoa, Bergamo, Siena and Turin are verified.")
+    SNP_CERT_TABLE = ("snp.cert_table", "The certificate table is not one", "Set the host's certificates anew.")
+    SNP_ENDORSEMENTS_MISSING = (
+        "snp.endorsements_missing",
+        "Endorsements for this platform are missing",
+        "Send the certificates with the report, or import those that are named into the endorsements folder.",
+    )
+
+    # SEV-SNP: the endorsement key and its chain (snp.md, 2.2 and 2.3)
+    SNP_VEK_CHAIN = ("snp.vek_chain", "The chain of the VCEK or VLEK is not one", "Fetch VCEK and ASK again.")
+    SNP_VEK_PROFILE = ("snp.vek_profile", "The certificate is no VCEK and no VLEK", "Send the one that AMD issued.")
+    SNP_UNTRUSTED_ROOT = ("snp.untrusted_root", "The chain does not end in a pinned ARK", "Use AMD's own chain.")
+    SNP_VEK_EXPIRED = ("snp.vek_expired", "A certificate of the chain has expired", "Renew it; a VLEK lasts a year.")
+    SNP_VEK_NOT_YET_VALID = ("snp.vek_not_yet_valid", "A certificate of the chain is of the future", "Set the clock.")
+    SNP_VEK_EXTENSION = (
+        "snp.vek_extension",
+        "AMD's extensions are incomplete or wrong",
+        "Fetch the certificate again.",
+    )
+    SNP_PRODUCT_MISMATCH = (
+        "snp.product_mismatch",
+        "Report and certificates are of different product lines",
+        "Send the certificates of this platform.",
+    )
+    SNP_ASK_REVOKED = ("snp.ask_revoked", "AMD has revoked the ASK or ASVK", "Fetch VCEK and ASK again.")
+    SNP_CRL_MALFORMED = ("snp.crl_malformed", "The CRL does not parse", "Fetch it again.")
+    SNP_CRL_ISSUER = ("snp.crl_issuer", "The CRL is not from the root of this chain", "Fetch the product line's CRL.")
+    SNP_CRL_SIGNATURE = ("snp.crl_signature", "The CRL is not signed by the ARK", "Fetch it again.")
+    SNP_CRL_EXPIRED = ("snp.crl_expired", "The CRL has expired", "Fetch the current one.")
+    SNP_CRL_NOT_YET_VALID = ("snp.crl_not_yet_valid", "The CRL is of the future", "Set the clock.")
+    SNP_CRL_ROLLBACK = ("snp.crl_rollback", "An older CRL than was already seen", "Import the newer one.")
+
+    # SEV-SNP: the report itself
+    SNP_SIGNING_KEY_MISMATCH = (
+        "snp.signing_key_mismatch",
+        "The certificate is of another kind than the key that signed",
+        "Send the VCEK for a VCEK and the VLEK for a VLEK.",
+    )
+    SNP_TCB_MISMATCH = (
+        "snp.tcb_mismatch",
+        "The certificate is for another TCB than the reported one",
+        "Fetch the VCEK for REPORTED_TCB.",
+    )
+    SNP_CHIP_ID_MISMATCH = ("snp.chip_id_mismatch", "The VCEK is of another chip", "Fetch the VCEK for CHIP_ID.")
+    SNP_REPORT_SIGNATURE = ("snp.report_signature", "The report is not signed by its key", "Collect the report again.")
+    SNP_TCB_ORDER = ("snp.tcb_order", "A TCB version is ahead of the one that runs", "Update the SEV firmware.")
+
+    # SEV-SNP on Azure: the report in its wrapping, and the quote of the vTPM (snp.md, 2.6)
+    SNP_HCL_MALFORMED = ("snp.hcl_malformed", "The HCL report does not parse", "Read NV index 0x01400001 whole.")
+    SNP_HCL_VERSION = ("snp.hcl_version", "Unknown version of HCL report", "Versions 1 and 2 are verified.")
+    SNP_HCL_REQUEST_TYPE = ("snp.hcl_request_type", "Not the HCL report of a vTPM", "Read NV index 0x01400001.")
+    SNP_HCL_REPORT_TYPE = (
+        "snp.hcl_report_type",
+        "The HCL report is of another TEE",
+        "Send it from a SEV-SNP machine; on Intel TDX send the quote.",
+    )
+    SNP_HCL_HASH_TYPE = ("snp.hcl_hash_type", "The runtime data is not hashed with SHA-256", "Use a vTPM that does.")
+    SNP_HCL_RUNTIME_DATA = ("snp.hcl_runtime_data", "The runtime data breaks its schema", "Read the NV index again.")
+    SNP_HCL_AK = ("snp.hcl_ak", "The runtime data names no acceptable attestation key", "Use Azure's vTPM as it is.")
+    SNP_HCL_RUNTIME_HASH = (
+        "snp.hcl_runtime_hash",
+        "The report does not commit to this runtime data",
+        "Send report and runtime data as they stand in one HCL report.",
+    )
+    SNP_VTPM_VMPL = ("snp.vtpm_vmpl", "The report is not the paravisor's", "Send what NV index 0x01400001 holds.")
+    SNP_VTPM_QUOTE_MALFORMED = ("snp.vtpm_quote_malformed", "The TPM quote does not parse", "Send the TPMS_ATTEST.")
+    SNP_VTPM_ATTEST_TYPE = ("snp.vtpm_attest_type", "Not a TPM's quote", "Send what TPM2_Quote returned.")
+    SNP_VTPM_PCR_SELECTION = (
+        "snp.vtpm_pcr_selection",
+        "The quote is over other registers",
+        "Quote PCR 0 to 23 of the SHA-256 bank.",
+    )
+    SNP_VTPM_QUOTE_SIGNATURE = (
+        "snp.vtpm_quote_signature",
+        "The quote is not signed by the vTPM's attestation key",
+        "Quote with the key at 0x81000003, RSASSA with SHA-256, and send the bare signature.",
+    )
+    SNP_VTPM_PCR_DIGEST = ("snp.vtpm_pcr_digest", "The PCR values are not the quoted ones", "Read them with the quote.")
+    SNP_VTPM_NONCE = ("snp.vtpm_nonce", "The quote answers another nonce", "Quote with the nonce as qualifying data.")
+
+    # NVIDIA GPUs and NVSwitches: the report and the device's certificates (nvidia.md, 4.1 to 4.4)
+    GPU_REPORT_SIZE = (
+        "gpu.report_size",
+        "The report is cut short, or more than a report",
+        "Send request and response as they stand, up to the 96 bytes of the signature.",
+    )
+    GPU_SPDM_VERSION = ("gpu.spdm_version", "Unknown SPDM version", "SPDM 1.1 is verified.")
+    GPU_SPDM_MESSAGE = (
+        "gpu.spdm_message",
+        "Not a request for all measurements and its answer",
+        "Ask the driver for an attestation report.",
+    )
+    GPU_MEASUREMENT_RECORD = ("gpu.measurement_record", "The measurement record is not one", "Collect it again.")
+    GPU_OPAQUE_DATA = ("gpu.opaque_data", "The opaque data of the report does not parse", "Collect the report again.")
+    GPU_OPAQUE_VERSION = ("gpu.opaque_version", "Unknown version of opaque data", "Update attestd.")
+    GPU_DEVICE_CHAIN = (
+        "gpu.device_chain",
+        "The certificates are no chain of a device",
+        "Send all five as the driver gives them, leaf first.",
+    )
+    GPU_UNTRUSTED_ROOT = ("gpu.untrusted_root", "The chain does not end in NVIDIA's root for devices", "Use NVIDIA's.")
+    GPU_DEVICE_EXPIRED = ("gpu.device_expired", "A certificate of the device has expired", "Collect them again.")
+    GPU_DEVICE_NOT_YET_VALID = (
+        "gpu.device_not_yet_valid",
+        "A certificate of the device is of the future",
+        "Set the clock.",
+    )
+    GPU_DEVICE_PROFILE = (
+        "gpu.device_profile",
+        "The certificates are of no known GPU or NVSwitch",
+        "Hopper and Blackwell GPUs and LS10 switches are verified.",
+    )
+    GPU_FWID_EXTENSION = (
+        "gpu.fwid_extension",
+        "The certificate does not say which firmware it is for",
+        "Collect the certificates again.",
+    )
+
+    # NVIDIA: the report against its device and the reference values (nvidia.md, 4.4, 4.6 and 4.7)
+    GPU_REPORT_SIGNATURE = ("gpu.report_signature", "The report is not signed by its device", "Collect it again.")
+    GPU_DEVICE_KIND = (
+        "gpu.device_kind",
+        "The report is of another kind of device than its certificates",
+        "Send each report with the certificates of its device.",
+    )
+    GPU_FWID = ("gpu.fwid", "The report is of other firmware than its certificate", "Send both from the same boot.")
+    GPU_RIM_MISSING = (
+        "gpu.rim_missing",
+        "A RIM for this device is missing",
+        "Import the RIM that is named into the endorsements folder.",
+    )
+    GPU_RIM_MISMATCH = (
+        "gpu.rim_mismatch",
+        "A RIM is for another device or version",
+        "Fetch the RIM of the id that is named.",
+    )
+    GPU_RIM_CONFLICT = ("gpu.rim_conflict", "The RIMs of driver and VBIOS contradict each other", "Fetch both again.")
+    GPU_MEASUREMENTS = (
+        "gpu.measurements",
+        "Measurements are not the golden ones",
+        "Fetch the RIMs again, since NVIDIA renews them under the same id; else install genuine driver and VBIOS.",
+    )
+
+    # NVIDIA GPUs: the reference integrity manifests (nvidia.md, 4.6)
+    GPU_RIM_MALFORMED = ("gpu.rim_malformed", "Not a RIM in the form that NVIDIA gives it", "Fetch it again.")
+    GPU_RIM_CHAIN = ("gpu.rim_chain", "The certificates in the RIM are no chain of a signer", "Fetch it again.")
+    GPU_RIM_UNTRUSTED_ROOT = (
+        "gpu.rim_untrusted_root",
+        "The RIM's chain does not end in NVIDIA's root for RIMs",
+        "Fetch it from NVIDIA's RIM service.",
+    )
+    GPU_RIM_EXPIRED = (
+        "gpu.rim_expired",
+        "A certificate in the RIM has expired",
+        "Fetch the RIM of the same id again: NVIDIA signs it anew.",
+    )
+    GPU_RIM_NOT_YET_VALID = ("gpu.rim_not_yet_valid", "A certificate in the RIM is of the future", "Set the clock.")
+    GPU_RIM_SIGNATURE = ("gpu.rim_signature", "The RIM is not signed by its certificate's key", "Fetch it again.")
+    GPU_RIM_DIGEST = ("gpu.rim_digest", "The RIM was changed after it was signed", "Fetch it again.")
+    GPU_RIM_EMPTY = ("gpu.rim_empty", "The RIM has no active measurement", "Fetch it again.")
+    GPU_RIM_ID = ("gpu.rim_id", "The answer is about another RIM", "Fetch the RIM of the id that is named.")
+    GPU_RIM_SHA256 = ("gpu.rim_sha256", "The RIM is not the one that the answer names", "Fetch it again.")
+
+    # NVIDIA: revocation answers (RFC 6960)
+    GPU_OCSP_MALFORMED = ("gpu.ocsp_malformed", "The OCSP answer does not parse", "Ask the responder again.")
+    GPU_OCSP_UNAVAILABLE = ("gpu.ocsp_unavailable", "The OCSP responder gave no answer", "Ask it again later.")
+    GPU_OCSP_CERTIFICATE = (
+        "gpu.ocsp_certificate",
+        "The OCSP answer is about another certificate",
+        "Ask for the status of the certificate that is named.",
+    )
+    GPU_OCSP_RESPONDER = (
+        "gpu.ocsp_responder",
+        "The OCSP answer is not from who may answer for this issuer",
+        "Ask the responder that NVIDIA's certificates name.",
+    )
+    GPU_OCSP_SIGNATURE = ("gpu.ocsp_signature", "The OCSP answer is not signed by its responder", "Ask again.")
+    GPU_OCSP_EXPIRED = ("gpu.ocsp_expired", "The OCSP answer has expired", "Ask for a current one.")
+    GPU_OCSP_NOT_YET_VALID = ("gpu.ocsp_not_yet_valid", "The OCSP answer is of the future", "Set the clock.")
+    GPU_OCSP_NONCE = ("gpu.ocsp_nonce", "The OCSP answer is not to this request", "Ask again, with a new nonce.")
+    GPU_REVOKED = ("gpu.revoked", "NVIDIA has revoked a certificate", "What it stands for cannot be trusted.")
+    GPU_REVOCATION_UNKNOWN = (
+        "gpu.revocation_unknown",
+        "NVIDIA does not know a certificate that it issued",
+        "Collect the certificates of this device again.",
+    )
+
+    # NVIDIA: several devices of one machine (nvidia.md, 4.9)
+    GPU_DUPLICATE_DEVICE = ("gpu.duplicate_device", "One device is presented twice", "Send each device once.")
+    GPU_TOPOLOGY_ARCHITECTURE = (
+        "gpu.topology_architecture",
+        "The devices are of several architectures",
+        "Send the devices of one machine.",
+    )
+    GPU_TOPOLOGY_MODE = (
+        "gpu.topology_mode",
+        "The devices are in modes that do not go together",
+        "Set all GPUs of the machine to one mode.",
+    )
+    GPU_TOPOLOGY_SWITCHES = (
+        "gpu.topology_switches",
+        "The GPUs are linked to other switches than those presented",
+        "Send all GPUs and all switches of one machine, and nothing else.",
+    )
+    GPU_TOPOLOGY_GPUS = (
+        "gpu.topology_gpus",
+        "A switch is linked to other GPUs than those presented",
+        "Send all GPUs and all switches of one machine, and nothing else.",
+    )
+    GPU_TOPOLOGY_PDI = (
+        "gpu.topology_pdi",
+        "A switch reports another identity than its certificate",
+        "Collect the evidence of this switch again.",
+    )
+
     # Event logs
     EVENT_LOG_MALFORMED = ("event_log.malformed", "The event log does not parse", "Send the raw CCEL or dstack's JSON.")
     EVENT_LOG_MISMATCH = (
@@ -164,6 +393,14 @@ class Reason(StrEnum):
     POLICY_ROLLBACK = ("policy.rollback", "The policy is older than the one in force", "Raise its version.")
     NOT_AFFIRMING = ("policy.not_affirming", "Authentic, but not acceptable under the policy", "See the findings.")
 
+    # Reference values
+    MEASURE_PACKAGE = (
+        "measure.package",
+        "Measuring a launch needs a package that is not installed",
+        "Install sev-snp-measure, or attestd with its extra: pip install 'attestd[measure]'.",
+    )
+    MEASURE_INPUT = ("measure.input", "No launch can be measured of this", "Give what the machine is started with.")
+
     # Anchors, settings, build
     ANCHOR_UNPINNED = ("anchor.unpinned", "A trust anchor is not the pinned one", "Restore certs/ from the release.")
     ANCHOR_MISSING = ("anchor.missing", "There is no trust anchor", "Name at least one root certificate.")
@@ -183,6 +420,7 @@ class Reason(StrEnum):
     CHALLENGE_UNKNOWN = ("challenge.unknown", "Not a challenge of this service for this caller", "Ask for a new one.")
     CHALLENGE_EXPIRED = ("challenge.expired", "The challenge has expired", "Ask for a new one.")
     CHALLENGE_USED = ("challenge.used", "The challenge was used before", "Ask for a new one.")
+    CHALLENGE_LIMIT = ("challenge.limit", "Too many challenges await an answer", "Answer those, or let them expire.")
     KEY_OWNED = ("key.owned", "The key belongs to another provider", "Make a key of your own.")
     KEY_REVOKED = ("key.revoked", "The key, or what it rests on, was revoked", "Make a new key on trusted hardware.")
     PLATFORM_CONFLICT = ("platform.conflict", "The platform belongs to another provider", "Ask the operator.")
@@ -191,6 +429,7 @@ class Reason(StrEnum):
     VERSION_CONFLICT = ("request.version_conflict", "It was changed meanwhile", "Read it again and retry.")
     DATABASE_UNAVAILABLE = ("service.database_unavailable", "The database does not answer", "Retry later.")
     REGISTRY_INTEGRITY = ("registry.integrity", "A stored record is not what was recorded", "Restore the database.")
+    STARTING = ("service.starting", "The service has just started", "Retry in a moment; keys are answered meanwhile.")
     OVERLOADED = ("service.overloaded", "The service is at its limit", "Retry after the time that is named.")
     INTERNAL = ("service.internal", "The service failed; nothing was recorded", "Report it with the request id.")
 

@@ -7,13 +7,20 @@ The JSON form (`application/json`) of the body of `POST /v1/evidence`; base64 is
      "key": {"spki": "<base64 DER>", "proof": "<base64>" | null, "role": "worker" | "proxy" | null},
      "models": ["sha256:<hex>", …],
      "policy": "<name>" | null,
-     "cpu": {"tee": "tdx" | "sgx", "quote": "<base64>", "event_log": "<base64>" | null},
+     "cpu": {"tee": "tdx" | "sgx", "quote": "<base64>", "event_log": "<base64>" | null}
+          | {"tee": "snp", "report": "<base64>", "certificates": "<base64>" | null}
+          | {"tee": "snp", "hcl_report": "<base64>", "tpm_quote": {"message": "<base64>", "signature": "<base64>",
+             "pcrs": "<base64, 24 x 32 bytes>" | null}, "certificates": "<base64>" | null},
      "gpus": []}
 
 With the binding `cocoon`, `key.role` must be given and `cpu` is `{"tee": "tdx", "ra_tls_certificate": "<base64 DER>",
 "event_log": …}`; with any other binding both are refused. An event log goes with TDX alone. `models`, `policy`, `gpus`,
-`proof`, `role` and `event_log` may be left out. The CBOR form (`application/cbor`) is the same map, with byte strings
-in place of base64 and base64url.
+`proof`, `role`, `event_log`, `pcrs` and `certificates` may be left out. The CBOR form (`application/cbor`) is the same
+map, with byte strings in place of base64 and base64url.
+
+The certificates of SEV-SNP are the table that an extended report comes with, or PEM: VCEK or VLEK, and where it is
+known the ASK or ASVK. The table may also follow the report itself. `hcl_report` is what Azure's paravisor keeps in its
+vTPM, with a report in it, and the quote is that vTPM's.
 
 Any other member, a member named twice, another type, and every size beyond the limits below is `Malformed`.
 """
@@ -28,6 +35,7 @@ from typing import Final, Literal, TypeAlias
 from attestd.codec import (
     CborFields,
     Fields,
+    Json,
     dump_base64,
     dump_base64url,
     dump_digest,
@@ -45,6 +53,15 @@ MAX_QUOTE_SIZE: Final = 64 * 1024
 MAX_RA_TLS_CERTIFICATE_SIZE: Final = 40 * 1024
 # The log areas that firmware reserves, which attesters send whole, have 64 KiB or 256 KiB; room for four of the larger.
 MAX_EVENT_LOG_SIZE: Final = 1024 * 1024
+# A report has 1,184 bytes; Linux takes 16 KiB of certificates from a host (SEV_FW_BLOB_MAX_SIZE), here it is 64 KiB.
+MAX_CERTIFICATES_SIZE: Final = 64 * 1024
+MAX_SNP_REPORT_SIZE: Final = 1184 + MAX_CERTIFICATES_SIZE
+# Azure's have 2,600 bytes.
+MAX_HCL_REPORT_SIZE: Final = 16 * 1024
+# A TPMS_ATTEST with the longest nonce has less than 300 bytes, an RSA-4096 signature with its frame 520.
+MAX_TPM_QUOTE_SIZE: Final = 1024
+# PCR 0 to 23 of the SHA-256 bank.
+PCRS_SIZE: Final = 24 * 32
 # RSA-8192, the largest key that binding takes, has an SPKI of 1,062 bytes and a signature of 1,024.
 MAX_SPKI_SIZE: Final = 1100
 MAX_PROOF_SIZE: Final = 1024
@@ -56,14 +73,16 @@ MAX_POLICY_SIZE: Final = 64 * 1024
 # Vendor documents have less than 32 KiB; a CRL grows by some 40 bytes with each revoked platform.
 MAX_ENDORSEMENT_SIZE: Final = 1024 * 1024
 
-Tee: TypeAlias = Literal["tdx", "sgx"]
+IntelTee: TypeAlias = Literal["tdx", "sgx"]
+Tee: TypeAlias = Literal[IntelTee, "snp"]
 Role: TypeAlias = Literal["worker", "proxy"]
 
-_TEES: Final[Mapping[str, Tee]] = {"tdx": "tdx", "sgx": "sgx"}
+_INTEL: Final[Mapping[str, IntelTee]] = {"tdx": "tdx", "sgx": "sgx"}
+TEES: Final[tuple[Tee, ...]] = (*_INTEL.values(), "snp")
 _ROLES: Final[Mapping[str, Role]] = {"worker": "worker", "proxy": "proxy"}
 
-# Intel's collateral under the file names that vendors' tools give it (tdx.md, section 3).
-ENDORSEMENT_NAMES: Final = (
+# Intel's collateral under the file names that vendors' tools give it (tdx.md, section 3), and AMD's certificates.
+INTEL_ENDORSEMENT_NAMES: Final = (
     "tcb_info",
     "tcb_info_issuer_chain",
     "qe_identity",
@@ -72,6 +91,8 @@ ENDORSEMENT_NAMES: Final = (
     "pck_crl",
     "pck_crl_issuer_chain",
 )
+AMD_ENDORSEMENT_NAMES: Final = ("vcek", "vlek", "ask", "ark", "crl")
+ENDORSEMENT_NAMES: Final = (*INTEL_ENDORSEMENT_NAMES, *AMD_ENDORSEMENT_NAMES)
 
 
 class Scheme(StrEnum):
@@ -87,7 +108,7 @@ class Scheme(StrEnum):
 class QuoteEvidence:
     """A quote as the driver returned it; bytes after the quote are tolerated."""
 
-    tee: Tee
+    tee: IntelTee
     quote: bytes
     event_log: bytes | None = None  # a CCEL, or dstack's JSON
 
@@ -101,7 +122,45 @@ class RaTlsEvidence:
     event_log: bytes | None = None
 
 
-CpuEvidence: TypeAlias = QuoteEvidence | RaTlsEvidence
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnpEvidence:
+    """An SEV-SNP report as the driver returned it, with what the host knows of its certificates."""
+
+    tee: Literal["snp"] = "snp"
+    report: bytes  # 1184 bytes, behind which a certificate table may follow
+    certificates: bytes | None = None  # that table, or PEM
+
+    @property
+    def event_log(self) -> None:
+        """There are no runtime registers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TpmQuoteEvidence:
+    """A quote by a TPM."""
+
+    message: bytes  # TPMS_ATTEST
+    signature: bytes  # RSASSA-PKCS1-v1_5, as long as the modulus
+    pcrs: bytes | None = None  # the values of PCR 0 to 23, 32 bytes each
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HclEvidence:
+    """An SEV-SNP report inside of Azure's HCL report, and a quote by the vTPM that it vouches for."""
+
+    tee: Literal["snp"] = "snp"
+    hcl_report: bytes
+    tpm_quote: TpmQuoteEvidence
+    certificates: bytes | None = None
+
+    @property
+    def event_log(self) -> None:
+        """The log of a vTPM is not read; policies name PCR values."""
+
+
+IntelEvidence: TypeAlias = QuoteEvidence | RaTlsEvidence
+AmdEvidence: TypeAlias = SnpEvidence | HclEvidence
+CpuEvidence: TypeAlias = IntelEvidence | AmdEvidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,18 +237,31 @@ def dump_evidence_json(evidence: Evidence) -> bytes:
         "key": {"spki": dump_base64(key.spki), "proof": _dump_optional(key.proof), "role": key.role},
         "models": [dump_digest(model) for model in evidence.models],
         "policy": evidence.policy,
-        "cpu": {"tee": cpu.tee, **_dump_carrier(cpu), "event_log": _dump_optional(cpu.event_log)},
+        "cpu": {"tee": cpu.tee, **_dump_carrier(cpu)},
         "gpus": [],
     }
     return dumps(body, separators=(",", ":")).encode()
 
 
-def _dump_carrier(cpu: CpuEvidence) -> dict[str, str]:
+def _dump_carrier(cpu: CpuEvidence) -> dict[str, Json]:
     match cpu:
         case QuoteEvidence():
-            return {"quote": dump_base64(cpu.quote)}
+            return {"quote": dump_base64(cpu.quote), "event_log": _dump_optional(cpu.event_log)}
         case RaTlsEvidence():
-            return {"ra_tls_certificate": dump_base64(cpu.certificate)}
+            return {"ra_tls_certificate": dump_base64(cpu.certificate), "event_log": _dump_optional(cpu.event_log)}
+        case SnpEvidence():
+            return {"report": dump_base64(cpu.report), "certificates": _dump_optional(cpu.certificates)}
+        case HclEvidence():
+            quote = cpu.tpm_quote
+            return {
+                "hcl_report": dump_base64(cpu.hcl_report),
+                "tpm_quote": {
+                    "message": dump_base64(quote.message),
+                    "signature": dump_base64(quote.signature),
+                    "pcrs": _dump_optional(quote.pcrs),
+                },
+                "certificates": _dump_optional(cpu.certificates),
+            }
 
 
 def _dump_optional(raw: bytes | None) -> str | None:
@@ -238,9 +310,16 @@ def _cpu(fields: Fields) -> CpuEvidence:
         # Evidence is never ignored, and this version verifies none of GPUs.
         raise Malformed(Reason.EVIDENCE_KIND, found="GPU evidence", wanted="no GPU evidence")
     cpu = fields.fields("cpu")
-    tee = _TEES.get(cpu.text("tee"))
-    if tee is None:
-        raise Malformed(Reason.EVIDENCE_KIND, found="another TEE", wanted=" or ".join(_TEES))
+    tee = cpu.text("tee")
+    if tee == "snp":
+        return _amd(cpu)
+    intel = _INTEL.get(tee)
+    if intel is None:
+        raise Malformed(Reason.EVIDENCE_KIND, found="another TEE", wanted=" or ".join(TEES))
+    return _intel(cpu, intel)
+
+
+def _intel(cpu: Fields, tee: IntelTee) -> IntelEvidence:
     if tee == "sgx" and cpu.given("event_log"):
         raise cpu.refuse("event_log", "nothing: an enclave has no runtime registers")
     if "ra_tls_certificate" not in cpu:
@@ -251,6 +330,30 @@ def _cpu(fields: Fields) -> CpuEvidence:
         raise Malformed(Reason.EVIDENCE_KIND, found=f"an RA-TLS certificate for {tee}", wanted="tdx")
     certificate = _blob(cpu, "ra_tls_certificate", MAX_RA_TLS_CERTIFICATE_SIZE)
     return RaTlsEvidence(certificate=certificate, event_log=_event_log(cpu))
+
+
+def _amd(cpu: Fields) -> AmdEvidence:
+    certificates = _blob(cpu, "certificates", MAX_CERTIFICATES_SIZE) if cpu.given("certificates") else None
+    if "hcl_report" not in cpu:
+        cpu.only("tee", "report", "certificates")
+        return SnpEvidence(report=_blob(cpu, "report", MAX_SNP_REPORT_SIZE), certificates=certificates)
+    cpu.only("tee", "hcl_report", "tpm_quote", "certificates")
+    return HclEvidence(
+        hcl_report=_blob(cpu, "hcl_report", MAX_HCL_REPORT_SIZE),
+        tpm_quote=_tpm_quote(cpu.fields("tpm_quote")),
+        certificates=certificates,
+    )
+
+
+def _tpm_quote(quote: Fields) -> TpmQuoteEvidence:
+    quote.only("message", "signature", "pcrs")
+    if quote.given("pcrs") and len(quote.binary("pcrs")) != PCRS_SIZE:
+        raise quote.refuse("pcrs", f"{PCRS_SIZE} bytes: PCR 0 to 23")
+    return TpmQuoteEvidence(
+        message=_blob(quote, "message", MAX_TPM_QUOTE_SIZE),
+        signature=_blob(quote, "signature", MAX_TPM_QUOTE_SIZE),
+        pcrs=quote.binary("pcrs") if quote.given("pcrs") else None,
+    )
 
 
 def _event_log(cpu: Fields) -> bytes | None:

@@ -1,52 +1,109 @@
-"""The verifier: from evidence to an attestation result, as pure functions of bytes, collateral, policy and one time.
+"""The verifier: from evidence to an attestation result, as pure functions of bytes, endorsements, policy and one time.
 
-    parse_evidence    the quote in the evidence, of the TEE that was named
-    requirement       which collateral it needs, once its PCK chain is authenticated
-    appraise          verification, binding, event log, policy: the result
+    parse_evidence    the quote or report in the evidence, of the TEE that was named
+    requirement       which collateral a quote needs, once its PCK chain is authenticated
+    verify_subject    what is true of the evidence with its authenticated endorsements
+    appraise          verification, binding, policy: the result
 
 The registrar calls them with what it holds in its caches, `attestd verify` with files; nothing else leads to a result.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, assert_never
 
 from attestd.binding.verify import Bound, quote_of, verify_binding
-from attestd.claims import CpuClaims, PckCa, TdxClaims, export, export_tcb
+from attestd.claims import CpuClaims, PckCa, SnpClaims, TdxClaims, export, export_tcb
 from attestd.codec import Json, dump_base64, dump_digest, dump_time
 from attestd.errors import Malformed, NotAuthentic, Reason
-from attestd.evidence import CpuEvidence, Evidence, Tee
+from attestd.evidence import CpuEvidence, Evidence, HclEvidence, IntelTee, QuoteEvidence, RaTlsEvidence, SnpEvidence
 from attestd.policy import AppraisalPolicy, Facts, KeyFacts
 from attestd.policy import appraise as appraise_policy
 from attestd.result import Appraisal, Tier, export_appraisal
+from attestd.snp.attestation import SnpAttestation, parse_attestation
+from attestd.snp.vek import Vek
+from attestd.snp.verify import verify as verify_report
+from attestd.snp.vtpm import VtpmClaims, export_vtpm, verify_vtpm
 from attestd.tdx.collateral import Collateral
 from attestd.tdx.eventlog import EventLogClaims, export_event_log, verify_event_log
 from attestd.tdx.pck import PckChain
 from attestd.tdx.qe import AttestationKey
 from attestd.tdx.quote import Quote, parse_quote
-from attestd.tdx.verify import verify
-from attestd.x509 import INTEL_SGX_ROOT_CA
+from attestd.tdx.verify import verify as verify_quote
+from attestd.x509 import GENUINE_ROOTS, Certificate, RevocationList
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
     """Which collateral a quote needs: one TCB Info, one QE Identity and one PCK CRL, with the root's CRL."""
 
-    tee: Tee
+    tee: IntelTee
     fmspc: bytes  # 6 bytes
     pck_ca: PckCa
+
+
+@dataclass(frozen=True, slots=True)
+class IntelSubject:
+    """A quote with all that it is verified with."""
+
+    quote: Quote
+    event_log: bytes | None
+    attestation_key: AttestationKey
+    collateral: Collateral
+
+    @property
+    def root(self) -> Certificate:
+        """The pinned root of its platform."""
+        return self.attestation_key.pck.root
+
+
+@dataclass(frozen=True, slots=True)
+class AmdSubject:
+    """A report with all that it is verified with. Whether it takes a CRL is for the policy."""
+
+    attestation: SnpAttestation
+    vek: Vek
+    crl: RevocationList | None
+
+    @property
+    def root(self) -> Certificate:
+        """The pinned root of its platform."""
+        return self.vek.root
+
+
+Attestation: TypeAlias = Quote | SnpAttestation
+Subject: TypeAlias = IntelSubject | AmdSubject
+
+
+class Verified(NamedTuple):
+    """What is true of a piece of evidence, whatever any policy says of it."""
+
+    claims: CpuClaims
+    event_log: EventLogClaims | None
+    vtpm: VtpmClaims | None
+    collateral_issued_at: datetime | None  # None: there is no CRL
+
+    @property
+    def evidence_id(self) -> bytes:
+        """The digest of the authenticated bytes."""
+        return self.claims.evidence_id if self.vtpm is None else self.vtpm.evidence_id
+
+    @property
+    def report_data(self) -> bytes:
+        """What the attester had signed: report data, or what Azure's vTPM quote carries in its place."""
+        return self.claims.report_data if self.vtpm is None else self.vtpm.extra_data
 
 
 class AttestationResult(NamedTuple):
     """What attestd says of one piece of evidence at one time. Made last, of nothing but verified parts."""
 
     at: datetime
-    claims: CpuClaims
+    verified: Verified
     appraisal: Appraisal
     bound: Bound | None  # None: bare evidence, of which nothing may be registered
-    event_log: EventLogClaims | None
     not_after: datetime  # until when it may be relied on
-    simulated: bool  # the platform's root is not Intel's
+    simulated: bool  # the platform's root is not its vendor's
 
     @property
     def tier(self) -> Tier:
@@ -54,17 +111,26 @@ class AttestationResult(NamedTuple):
         return self.appraisal.tier
 
     @property
-    def evidence_id(self) -> bytes:
-        """The digest of the authenticated bytes."""
-        return self.claims.evidence_id
+    def claims(self) -> CpuClaims:
+        """What the CPU's evidence was verified to say."""
+        return self.verified.claims
 
 
-def parse_evidence(cpu: CpuEvidence) -> Quote:
-    """Parse the quote in `cpu`. Raises `Malformed`, with `evidence.kind` where it is of another TEE than was named."""
-    quote = parse_quote(quote_of(cpu))
-    if quote.tee != cpu.tee:
-        raise Malformed(Reason.EVIDENCE_KIND, found=f"a quote of {quote.tee}", wanted=f"a quote of {cpu.tee}")
-    return quote
+def parse_evidence(cpu: CpuEvidence) -> Attestation:
+    """Parse the quote or report in `cpu`.
+
+    Raises `Malformed`, with `evidence.kind` where it is of another TEE than was named.
+    """
+    match cpu:
+        case SnpEvidence() | HclEvidence():
+            return parse_attestation(cpu)
+        case QuoteEvidence() | RaTlsEvidence():
+            quote = parse_quote(quote_of(cpu))
+            if quote.tee != cpu.tee:
+                raise Malformed(Reason.EVIDENCE_KIND, found=f"a quote of {quote.tee}", wanted=f"a quote of {cpu.tee}")
+            return quote
+        case _:
+            assert_never(cpu)
 
 
 def requirement(quote: Quote, pck: PckChain) -> Requirement:
@@ -72,79 +138,101 @@ def requirement(quote: Quote, pck: PckChain) -> Requirement:
     return Requirement(quote.tee, pck.claims.fmspc, pck.claims.pck_ca)
 
 
-def appraise(  # noqa: PLR0913 - each input of a verdict is named
-    quote: Quote,
+def verify_subject(subject: Subject, at: datetime) -> Verified:
+    """Verify evidence with its authenticated endorsements at the time `at`.
+
+    Raises `NotAuthentic`, `EndorsementRejected` or, for an event log, `Malformed`.
+    """
+    match subject:
+        case IntelSubject():
+            collateral = subject.collateral
+            claims = verify_quote(subject.quote, subject.attestation_key, collateral, at)
+            issued_at = min(collateral.tcb_info.validity.not_before, collateral.qe_identity.validity.not_before)
+            return Verified(claims, _replay_event_log(claims, subject.event_log), None, issued_at)
+        case AmdSubject():
+            attestation, crl = subject.attestation, subject.crl
+            report = verify_report(attestation.report, subject.vek, crl, at)
+            vtpm = None if attestation.vtpm is None else verify_vtpm(report, *attestation.vtpm)
+            return Verified(report, None, vtpm, None if crl is None else crl.validity.not_before)
+        case _:
+            assert_never(subject)
+
+
+def appraise(
+    subject: Subject,
     *,
     evidence: Evidence | None,
-    event_log: bytes | None,
-    attestation_key: AttestationKey,
-    collateral: Collateral,
     policy: AppraisalPolicy,
     registry_id: str,
     approved_models: frozenset[bytes],
+    approved_images: Mapping[bytes, frozenset[str]],
     at: datetime,
 ) -> AttestationResult:
-    """Verify a quote and appraise it under `policy` at the time `at`.
+    """Verify evidence and appraise it under `policy` at the time `at`.
 
     With `evidence`, its key, challenge and models are bound to the report, for the registry of that id; without, the
-    quote stands for itself. `approved_models` are the digests that the registry approves.
+    report stands for itself. `approved_models` are the digests that the registry approves, `approved_images` likewise,
+    with the roles that each is approved for; what is not among them counts as not approved.
 
-    (1) The quote is authentic. (2) The report commits to the key. (3) The event log replays. (4) The policy's findings.
+    (1) The report is authentic, and what came with it agrees. (2) It commits to the key. (3) The policy's findings.
 
     Raises `NotAuthentic`, `EndorsementRejected` or, for the event log and the key, `Malformed`.
     """
-    claims = verify(quote, attestation_key, collateral, at)  # (1)
+    verified = verify_subject(subject, at)  # (1)
     bound = None
     if evidence is not None:  # (2)
-        bound = verify_binding(evidence, registry_id=registry_id, report_data=claims.report_data, at=at)
-    replayed = replay_event_log(claims, event_log)  # (3)
+        bound = verify_binding(evidence, registry_id=registry_id, report_data=verified.report_data, at=at)
     facts = Facts(
-        event_log_replayed=replayed is not None,
-        collateral_issued_at=min(collateral.tcb_info.validity.not_before, collateral.qe_identity.validity.not_before),
+        event_log_replayed=verified.event_log is not None,
+        collateral_issued_at=verified.collateral_issued_at,
+        approved_images=approved_images,
+        vtpm=verified.vtpm,
         key=_key_facts(bound, approved_models),
     )
-    appraisal = appraise_policy(policy, claims, facts, at)  # (4)
+    appraisal = appraise_policy(policy, verified.claims, facts, at)  # (3)
     not_after = appraisal.not_after
     if bound is not None and bound.validity is not None:
         not_after = min(not_after, bound.validity.not_after)
     return AttestationResult(
-        at=at,
-        claims=claims,
-        appraisal=appraisal,
-        bound=bound,
-        event_log=replayed,
-        not_after=not_after,
-        simulated=attestation_key.pck.root.fingerprint != INTEL_SGX_ROOT_CA,
+        at,
+        verified,
+        appraisal,
+        bound,
+        not_after,
+        subject.root.fingerprint not in GENUINE_ROOTS,
     )
 
 
-def export_claims(claims: CpuClaims) -> dict[str, Json]:
+def export_verified(verified: Verified) -> dict[str, Json]:
     """Return what was verified, as both interfaces show it."""
+    claims, event_log, vtpm = verified.claims, verified.event_log, verified.vtpm
     return {
         "tee": claims.tee,
-        "evidence_id": dump_digest(claims.evidence_id),
-        "tcb": export_tcb(claims.tcb),
+        "evidence_id": dump_digest(verified.evidence_id),
+        "tcb": None if isinstance(claims, SnpClaims) else export_tcb(claims.tcb),
         "claims": export(claims),
         "flags": list(claims.flags),
         "endorsements": [dump_digest(digest) for digest in claims.endorsement_digests],
+        "event_log": None if event_log is None else export_event_log(event_log),
+        "vtpm": None if vtpm is None else export_vtpm(vtpm),
     }
 
 
 def export_result(result: AttestationResult) -> dict[str, Json]:
     """Return the whole result. It identifies the platform: for the provider and for auditors, not for everybody."""
     return {
-        **export_claims(result.claims),
+        **export_verified(result.verified),
         "at": dump_time(result.at),
         "valid_until": dump_time(result.not_after),
         "tier": result.tier.value,
         "simulated": result.simulated,
         "appraisal": export_appraisal(result.appraisal),
-        "key": _export_key(result.bound),
-        "event_log": None if result.event_log is None else export_event_log(result.event_log),
+        "key": export_bound(result.bound),
     }
 
 
-def _export_key(bound: Bound | None) -> Json:
+def export_bound(bound: Bound | None) -> Json:
+    """Return what is known of the key, or null where none was bound."""
     if bound is None:
         return None
     return {
@@ -160,7 +248,7 @@ def _export_key(bound: Bound | None) -> Json:
     }
 
 
-def replay_event_log(claims: CpuClaims, event_log: bytes | None) -> EventLogClaims | None:
+def _replay_event_log(claims: CpuClaims, event_log: bytes | None) -> EventLogClaims | None:
     """Verify the event log that came with a quote, if one came. Raises as `verify_event_log` does."""
     if event_log is None:
         return None

@@ -23,7 +23,16 @@ from attestd.binding.keys import SMALL_ORDER_U, SMALL_ORDER_Y, KeyAlgorithm, loa
 from attestd.binding.ra_tls import MAX_QUOTE_EXTENSION_SIZE, QUOTE_OID, USER_CLAIMS_OID, parse_ra_tls
 from attestd.binding.verify import BindingGrade, Bound, quote_of, verify_binding
 from attestd.errors import AttestdError, Malformed, NotAuthentic, Reason
-from attestd.evidence import Evidence, KeyEvidence, QuoteEvidence, RaTlsEvidence, Scheme
+from attestd.evidence import (
+    Evidence,
+    HclEvidence,
+    KeyEvidence,
+    QuoteEvidence,
+    RaTlsEvidence,
+    Scheme,
+    SnpEvidence,
+    TpmQuoteEvidence,
+)
 from tests import binding_vectors
 from tests.binding_vectors import keys, lp, seed, sign, spki_of
 
@@ -245,6 +254,88 @@ def test_scheme_and_carrier_belong_together() -> None:
     refused(with_evidence(cocoon, cpu=QUOTE).verify, Reason.BINDING_SCHEME)
     quote = make_case(Scheme.ATTESTD_V1)
     refused(with_evidence(quote, cpu=cocoon.evidence.cpu).verify, Reason.BINDING_SCHEME)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# SEV-SNP: a report carries report data as a quote does; on Azure the quote of the vTPM carries a digest of them
+
+SNP = SnpEvidence(report=b"report")
+AZURE = HclEvidence(hcl_report=b"hcl", tpm_quote=TpmQuoteEvidence(message=b"message", signature=b"signature"))
+NOT_COCOON = [Scheme.ATTESTD_V1, Scheme.SPKI_SHA256, Scheme.NONCE_AND_KEY]
+
+
+def make_azure_case(scheme: Scheme, algorithm: str = "Ed25519", *, dated: bool = True) -> Case:
+    case = make_case(scheme, algorithm, dated=dated, cpu=AZURE)
+    return replace(case, report_data=sha256(case.report_data).digest())
+
+
+@pytest.mark.parametrize("algorithm", list(KeyAlgorithm))
+@pytest.mark.parametrize("scheme", NOT_COCOON)
+def test_evidence_of_amd_is_bound_as_that_of_intel(scheme: Scheme, algorithm: str) -> None:
+    bound = make_case(scheme, algorithm).verify()
+    assert make_case(scheme, algorithm, cpu=SNP).verify() == bound
+    assert make_azure_case(scheme, algorithm).verify() == bound
+
+
+@pytest.mark.parametrize("scheme", NOT_COCOON)
+def test_extra_data_is_the_digest_and_nothing_else(scheme: Scheme) -> None:
+    case = make_azure_case(scheme)
+    report_data = make_case(scheme).report_data
+    digest = sha256(report_data).digest()
+    assert case.report_data == digest
+    for wrong in (
+        report_data,
+        report_data[:32],
+        report_data[32:],
+        digest + bytes(32),
+        sha512(report_data).digest(),
+        sha256(digest).digest(),
+        sha256(bytes(64)).digest(),
+        bytes(32),
+        bytes(64),
+        b"",
+    ):
+        refused(replace(case, report_data=wrong).verify, Reason.BINDING_REPORT_DATA)
+
+
+@pytest.mark.parametrize("scheme", NOT_COCOON)
+@pytest.mark.parametrize("cpu", [QUOTE, SNP])
+def test_a_report_is_not_bound_by_the_digest(scheme: Scheme, cpu: QuoteEvidence | SnpEvidence) -> None:
+    digest = make_azure_case(scheme).report_data
+    refused(replace(make_case(scheme, cpu=cpu), report_data=digest).verify, Reason.BINDING_REPORT_DATA)
+    padded = replace(make_case(scheme, cpu=cpu), report_data=digest + bytes(32))
+    refused(padded.verify, Reason.BINDING_REPORT_DATA)
+
+
+@pytest.mark.parametrize("scheme", NOT_COCOON)
+def test_extra_data_commits_to_the_key(scheme: Scheme) -> None:
+    other = make_case(scheme, "P-256").evidence.key
+    refused(with_evidence(make_azure_case(scheme), key=other).verify, Reason.BINDING_REPORT_DATA)
+
+
+def test_extra_data_commits_to_what_report_data_would() -> None:
+    case = make_azure_case(Scheme.ATTESTD_V1)
+    for change in ({"challenge": bytes(32)}, {"models": ()}, {"models": MODELS[:1]}):
+        refused(with_evidence(case, **change).verify, Reason.BINDING_REPORT_DATA)
+    refused(replace(case, registry_id="test.example").verify, Reason.BINDING_REPORT_DATA)
+
+
+def test_extra_data_without_the_challenge_is_told_apart() -> None:
+    assert make_azure_case(Scheme.SPKI_SHA256).verify().report_is_fresh is True
+    assert make_azure_case(Scheme.SPKI_SHA256, dated=False).verify().report_is_fresh is False
+    undated = make_azure_case(Scheme.SPKI_SHA256, "X25519", dated=False)
+    refused(undated.verify, Reason.BINDING_REPORT_DATA)
+
+
+def test_the_proof_counts_beside_extra_data() -> None:
+    case = make_azure_case(Scheme.SPKI_SHA256, dated=False)
+    refused(with_evidence(case, challenge=b"\1" * 32).verify, Reason.BINDING_PROOF)
+    refused(with_key(make_azure_case(Scheme.ATTESTD_V1), proof=None).verify, Reason.BINDING_PROOF)
+
+
+@pytest.mark.parametrize("cpu", [SNP, AZURE])
+def test_cocoon_is_not_for_amd(cpu: SnpEvidence | HclEvidence) -> None:
+    refused(with_evidence(make_case(Scheme.COCOON), cpu=cpu).verify, Reason.BINDING_SCHEME)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def test_vocabulary_is_intel_s() -> None:
         "TDRelaunchAdvisedConfigurationNeeded",
         "Revoked",
     ]
-    assert len(Flag) == 14
+    assert len(Flag) == 17
 
 
 @pytest.mark.parametrize("raw", [QUOTE, quote_15(), EXTENDED], ids=["TD 1.0", "TD 1.5", "TD 1.5 Ex"])

@@ -15,22 +15,32 @@ from hypothesis import strategies as st
 from attestd.codec import dump_base64, dump_base64url, dump_digest
 from attestd.errors import Malformed, Reason
 from attestd.evidence import (
+    AMD_ENDORSEMENT_NAMES,
     ENDORSEMENT_NAMES,
+    INTEL_ENDORSEMENT_NAMES,
+    MAX_CERTIFICATES_SIZE,
     MAX_ENDORSEMENT_SIZE,
     MAX_EVENT_LOG_SIZE,
+    MAX_HCL_REPORT_SIZE,
     MAX_MODELS,
     MAX_POLICY_NAME,
     MAX_POLICY_SIZE,
     MAX_PROOF_SIZE,
     MAX_QUOTE_SIZE,
     MAX_RA_TLS_CERTIFICATE_SIZE,
+    MAX_SNP_REPORT_SIZE,
     MAX_SPKI_SIZE,
+    MAX_TPM_QUOTE_SIZE,
+    PCRS_SIZE,
     AppraisalRequest,
     Evidence,
+    HclEvidence,
     KeyEvidence,
     QuoteEvidence,
     RaTlsEvidence,
     Scheme,
+    SnpEvidence,
+    TpmQuoteEvidence,
     dump_evidence_json,
     load_appraisal_request_cbor,
     load_appraisal_request_json,
@@ -54,6 +64,10 @@ COCOON = replace(
     key=KeyEvidence(spki=b"spki", proof=b"proof", role="worker"),
     cpu=RaTlsEvidence(certificate=b"certificate"),
 )
+PCRS = bytes(range(256)) * 3
+SNP = replace(EVIDENCE, cpu=SnpEvidence(report=b"report", certificates=b"certificates"))
+AZURE_QUOTE = TpmQuoteEvidence(message=b"message", signature=b"signature", pcrs=PCRS)
+AZURE = replace(EVIDENCE, cpu=HclEvidence(hcl_report=b"hcl", tpm_quote=AZURE_QUOTE, certificates=b"certificates"))
 
 # A body in which byte strings stand for themselves: as CBOR it goes out like this, as JSON in base64.
 BODY: dict[str, Any] = {
@@ -69,6 +83,15 @@ COCOON_BODY = BODY | {
     "binding": "cocoon",
     "key": {"spki": b"spki", "proof": b"proof", "role": "worker"},
     "cpu": {"tee": "tdx", "ra_tls_certificate": b"certificate"},
+}
+SNP_BODY = BODY | {"cpu": {"tee": "snp", "report": b"report", "certificates": b"certificates"}}
+AZURE_BODY = BODY | {
+    "cpu": {
+        "tee": "snp",
+        "hcl_report": b"hcl",
+        "tpm_quote": {"message": b"message", "signature": b"signature", "pcrs": PCRS},
+        "certificates": b"certificates",
+    }
 }
 
 
@@ -132,6 +155,23 @@ def refused_in_both_forms(body: Any, reason: Reason) -> None:
             changed("cpu", {"tee": "sgx", "quote": b"quote"}),
             replace(EVIDENCE, cpu=QuoteEvidence(tee="sgx", quote=b"quote")),
         ),
+        (SNP_BODY, SNP),
+        (changed("cpu.certificates", None, SNP_BODY), replace(SNP, cpu=SnpEvidence(report=b"report"))),
+        (changed("cpu", {"tee": "snp", "report": b"r"}), replace(SNP, cpu=SnpEvidence(report=b"r"))),
+        (changed("binding", "spki-sha256", SNP_BODY), replace(SNP, binding=Scheme.SPKI_SHA256)),
+        (AZURE_BODY, AZURE),
+        (changed("binding", "nonce-and-key", AZURE_BODY), replace(AZURE, binding=Scheme.NONCE_AND_KEY)),
+        (
+            changed("cpu.certificates", None, changed("cpu.tpm_quote.pcrs", None, AZURE_BODY)),
+            replace(AZURE, cpu=HclEvidence(hcl_report=b"hcl", tpm_quote=replace(AZURE_QUOTE, pcrs=None))),
+        ),
+        (
+            changed("cpu", {"tee": "snp", "hcl_report": b"h", "tpm_quote": {"message": b"m", "signature": b"s"}}),
+            replace(
+                AZURE,
+                cpu=HclEvidence(hcl_report=b"h", tpm_quote=TpmQuoteEvidence(message=b"m", signature=b"s")),
+            ),
+        ),
         (changed("binding", "spki-sha256"), replace(EVIDENCE, binding=Scheme.SPKI_SHA256)),
         (changed("binding", "nonce-and-key"), replace(EVIDENCE, binding=Scheme.NONCE_AND_KEY)),
     ],
@@ -144,7 +184,18 @@ def test_both_forms_mean_the_same(body: dict[str, Any], evidence: Evidence) -> N
     assert load_appraisal_request_cbor(cbor2.dumps(body)) == request
 
 
-@pytest.mark.parametrize("evidence", [EVIDENCE, COCOON, replace(EVIDENCE, key=KeyEvidence(spki=b"s"), models=())])
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        EVIDENCE,
+        COCOON,
+        replace(EVIDENCE, key=KeyEvidence(spki=b"s"), models=()),
+        SNP,
+        replace(SNP, cpu=SnpEvidence(report=b"report")),
+        AZURE,
+        replace(AZURE, cpu=HclEvidence(hcl_report=b"hcl", tpm_quote=replace(AZURE_QUOTE, pcrs=None))),
+    ],
+)
 def test_evidence_round_trips(evidence: Evidence) -> None:
     assert load_evidence_json(dump_evidence_json(evidence)) == evidence
 
@@ -160,6 +211,22 @@ def test_sizes_up_to_the_limits() -> None:
     assert load_evidence_cbor(cbor2.dumps(changed("cpu", cpu, body))) == evidence
     certificate = changed("cpu.ra_tls_certificate", bytes(MAX_RA_TLS_CERTIFICATE_SIZE), COCOON_BODY)
     load_evidence_json(as_json(certificate))
+
+
+def test_sizes_up_to_the_limits_of_snp() -> None:
+    bounds = {"report": bytes(MAX_SNP_REPORT_SIZE), "certificates": bytes(MAX_CERTIFICATES_SIZE)}
+    azure = {
+        "hcl_report": bytes(MAX_HCL_REPORT_SIZE),
+        "tpm_quote": {"message": bytes(MAX_TPM_QUOTE_SIZE), "signature": bytes(MAX_TPM_QUOTE_SIZE)},
+        "certificates": bytes(MAX_CERTIFICATES_SIZE),
+    }
+    for cpu in (bounds, azure):
+        body = changed("cpu", {"tee": "snp", **cpu})
+        assert load_evidence_json(as_json(body)) == load_evidence_cbor(cbor2.dumps(body))
+
+
+def test_evidence_of_amd_has_no_event_log() -> None:
+    assert (SNP.cpu.event_log, AZURE.cpu.event_log) == (None, None)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -219,8 +286,68 @@ REFUSED: dict[str, tuple[Any, Reason]] = {
     "tee simulated": (changed("cpu.tee", "simulated"), Reason.EVIDENCE_KIND),
     "tee fake_tdx": (changed("cpu.tee", "fake_tdx"), Reason.EVIDENCE_KIND),
     "tee any": (changed("cpu.tee", "any"), Reason.EVIDENCE_KIND),
-    "tee snp": (changed("cpu", {"tee": "snp", "report": b"report", "certificates": None}), Reason.EVIDENCE_KIND),
-    "tee snp with a quote": (changed("cpu.tee", "snp"), Reason.EVIDENCE_KIND),
+    "tee snp with a quote": (changed("cpu.tee", "snp"), SCHEMA),
+    "tee snp in capitals": (changed("cpu.tee", "SNP", SNP_BODY), Reason.EVIDENCE_KIND),
+    "a report for tdx": (changed("cpu.tee", "tdx", SNP_BODY), SCHEMA),
+    "a report for sgx": (changed("cpu.tee", "sgx", SNP_BODY), SCHEMA),
+    "no report": (changed("cpu", {"tee": "snp", "certificates": b"c"}), SCHEMA),
+    "report null": (changed("cpu.report", None, SNP_BODY), SCHEMA),
+    "empty report": (changed("cpu.report", b"", SNP_BODY), SCHEMA),
+    "report a list": (changed("cpu.report", [2, 0], SNP_BODY), SCHEMA),
+    "report too large": (changed("cpu.report", bytes(MAX_SNP_REPORT_SIZE + 1), SNP_BODY), Reason.EVIDENCE_SIZE),
+    "empty certificates": (changed("cpu.certificates", b"", SNP_BODY), SCHEMA),
+    "certificates a list": (changed("cpu.certificates", [b"vcek", b"ask"], SNP_BODY), SCHEMA),
+    "certificates too large": (
+        changed("cpu.certificates", bytes(MAX_CERTIFICATES_SIZE + 1), SNP_BODY),
+        Reason.EVIDENCE_SIZE,
+    ),
+    "event log beside the report": (changed("cpu", SNP_BODY["cpu"] | {"event_log": b"log"}), SCHEMA),
+    "event log beside the report that is null": (changed("cpu", SNP_BODY["cpu"] | {"event_log": None}), SCHEMA),
+    "quote beside the report": (changed("cpu", SNP_BODY["cpu"] | {"quote": b"quote"}), SCHEMA),
+    "RA-TLS certificate beside the report": (changed("cpu", SNP_BODY["cpu"] | {"ra_tls_certificate": b"c"}), SCHEMA),
+    "quote of a TPM beside the bare report": (
+        changed("cpu", SNP_BODY["cpu"] | {"tpm_quote": AZURE_BODY["cpu"]["tpm_quote"]}),
+        SCHEMA,
+    ),
+    "unknown member beside the report": (changed("cpu", SNP_BODY["cpu"] | {"vmpl": 0}), SCHEMA),
+    "role beside the report": (changed("key.role", "worker", SNP_BODY), SCHEMA),
+    "cocoon with a report": (changed("cpu", SNP_BODY["cpu"], COCOON_BODY), SCHEMA),
+    "GPU evidence beside the report": (changed("gpus", [{"arch": "HOPPER"}], SNP_BODY), Reason.EVIDENCE_KIND),
+    "report beside the HCL report": (changed("cpu", AZURE_BODY["cpu"] | {"report": b"r"}), SCHEMA),
+    "HCL report for tdx": (changed("cpu.tee", "tdx", AZURE_BODY), SCHEMA),
+    "HCL report null": (changed("cpu.hcl_report", None, AZURE_BODY), SCHEMA),
+    "empty HCL report": (changed("cpu.hcl_report", b"", AZURE_BODY), SCHEMA),
+    "HCL report too large": (
+        changed("cpu.hcl_report", bytes(MAX_HCL_REPORT_SIZE + 1), AZURE_BODY),
+        Reason.EVIDENCE_SIZE,
+    ),
+    "HCL report alone": (changed("cpu", without(AZURE_BODY["cpu"], "tpm_quote")), SCHEMA),
+    "quote of a TPM alone": (changed("cpu", without(AZURE_BODY["cpu"], "hcl_report")), SCHEMA),
+    "quote of a TPM null": (changed("cpu.tpm_quote", None, AZURE_BODY), SCHEMA),
+    "quote of a TPM as bytes": (changed("cpu.tpm_quote", b"message", AZURE_BODY), SCHEMA),
+    "quote of a TPM without message": (changed("cpu.tpm_quote", {"signature": b"s", "pcrs": PCRS}, AZURE_BODY), SCHEMA),
+    "quote of a TPM without signature": (changed("cpu.tpm_quote", {"message": b"m"}, AZURE_BODY), SCHEMA),
+    "empty message": (changed("cpu.tpm_quote.message", b"", AZURE_BODY), SCHEMA),
+    "empty signature": (changed("cpu.tpm_quote.signature", b"", AZURE_BODY), SCHEMA),
+    "message too large": (
+        changed("cpu.tpm_quote.message", bytes(MAX_TPM_QUOTE_SIZE + 1), AZURE_BODY),
+        Reason.EVIDENCE_SIZE,
+    ),
+    "signature too large": (
+        changed("cpu.tpm_quote.signature", bytes(MAX_TPM_QUOTE_SIZE + 1), AZURE_BODY),
+        Reason.EVIDENCE_SIZE,
+    ),
+    "unknown member of the quote": (
+        changed("cpu.tpm_quote", AZURE_BODY["cpu"]["tpm_quote"] | {"nonce": b"n"}, AZURE_BODY),
+        SCHEMA,
+    ),
+    "no register": (changed("cpu.tpm_quote.pcrs", b"", AZURE_BODY), SCHEMA),
+    "a register too few": (changed("cpu.tpm_quote.pcrs", bytes(PCRS_SIZE - 32), AZURE_BODY), SCHEMA),
+    "a byte too many": (changed("cpu.tpm_quote.pcrs", bytes(PCRS_SIZE + 1), AZURE_BODY), SCHEMA),
+    "registers of another bank": (changed("cpu.tpm_quote.pcrs", bytes(24 * 20), AZURE_BODY), SCHEMA),
+    "registers in a list": (changed("cpu.tpm_quote.pcrs", [bytes(32)] * 24, AZURE_BODY), SCHEMA),
+    "empty certificates beside the HCL report": (changed("cpu.certificates", b"", AZURE_BODY), SCHEMA),
+    "cocoon with an HCL report": (changed("cpu", AZURE_BODY["cpu"], COCOON_BODY), SCHEMA),
     "no quote": (changed("cpu", {"tee": "tdx"}), SCHEMA),
     "quote null": (changed("cpu.quote", None), SCHEMA),
     "empty quote": (changed("cpu.quote", b""), SCHEMA),
@@ -265,6 +392,18 @@ def test_encodings_are_not_mixed() -> None:
         refused(lambda p=path, w=wrong: load_evidence_json(as_json(changed(p, w, text))), Reason.BASE64_MALFORMED)  # type: ignore[misc]
     for quote in ("0x0400", " cXVvdGU=", "cXVv dGU=", "cXVvdGU=\n", "cXVvdGV=", "%", "=" * 100_000, "cXVvdGU=cXVvdGU="):
         refused(lambda q=quote: load_evidence_json(as_json(changed("cpu.quote", q, text))), Reason.BASE64_MALFORMED)  # type: ignore[misc]
+    for body, path in (
+        (SNP_BODY, "cpu.report"),
+        (SNP_BODY, "cpu.certificates"),
+        (AZURE_BODY, "cpu.hcl_report"),
+        (AZURE_BODY, "cpu.tpm_quote.message"),
+        (AZURE_BODY, "cpu.tpm_quote.signature"),
+        (AZURE_BODY, "cpu.tpm_quote.pcrs"),
+    ):
+        wrong_text = changed(path, "-_8=", json.loads(as_json(body)))
+        refused(lambda b=wrong_text: load_evidence_json(as_json(b)), Reason.BASE64_MALFORMED)  # type: ignore[misc]
+        wrong_type = cbor2.dumps(changed(path, "cXVvdGU=", body))
+        refused(lambda b=wrong_type: load_evidence_cbor(b), Reason.CBOR_SCHEMA)  # type: ignore[misc]
     # In CBOR base64 is not read at all, and in JSON there are no byte strings to be had.
     for path in ("challenge", "cpu.quote", "key.spki", "key.proof", "cpu.event_log"):
         refused(lambda p=path: load_evidence_cbor(cbor2.dumps(changed(p, "cXVvdGU="))), Reason.CBOR_SCHEMA)  # type: ignore[misc]
@@ -341,6 +480,19 @@ def test_a_bare_quote_may_be_appraised(body: dict[str, Any]) -> None:
 def test_a_bare_certificate_may_be_appraised() -> None:
     request = load_appraisal_request_json(as_json({"cpu": COCOON_BODY["cpu"]}))
     assert request == AppraisalRequest(cpu=COCOON.cpu, evidence=None)
+
+
+@pytest.mark.parametrize(("body", "evidence"), [(SNP_BODY, SNP), (AZURE_BODY, AZURE)])
+def test_a_bare_report_may_be_appraised(body: dict[str, Any], evidence: Evidence) -> None:
+    endorsements = {name: name.encode() for name in AMD_ENDORSEMENT_NAMES}
+    bare = {"cpu": body["cpu"], "endorsements": endorsements}
+    request = AppraisalRequest(cpu=evidence.cpu, evidence=None, endorsements=endorsements)
+    assert load_appraisal_request_json(as_json(bare)) == request
+    assert load_appraisal_request_cbor(cbor2.dumps(bare)) == request
+
+
+def test_no_endorsement_has_two_meanings() -> None:
+    assert len(set(ENDORSEMENT_NAMES)) == len(INTEL_ENDORSEMENT_NAMES) + len(AMD_ENDORSEMENT_NAMES)
 
 
 def test_everything_at_once() -> None:

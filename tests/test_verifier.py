@@ -10,27 +10,45 @@ from typing import Any
 import pytest
 
 from attestd.binding.verify import quote_of
-from attestd.claims import PckCa
+from attestd.claims import PckCa, SnpClaims, export
 from attestd.codec import dump_base64, dump_digest
 from attestd.errors import Reason
-from attestd.evidence import Evidence, KeyEvidence, QuoteEvidence
+from attestd.evidence import (
+    Evidence,
+    HclEvidence,
+    KeyEvidence,
+    QuoteEvidence,
+    RaTlsEvidence,
+    Scheme,
+    SnpEvidence,
+)
 from attestd.policy import AppraisalPolicy, Check
 from attestd.result import Tier
 from attestd.simulator import AT, BOOT, DSTACK_BOOT, KeyPair, Registry, TdReport, bits, ccel, dstack_log, flip
+from attestd.snp.attestation import parse_attestation
+from attestd.snp.report import parse_report
+from attestd.snp.vek import Vek
+from attestd.snp.vtpm import export_vtpm
 from attestd.tdx.collateral import RawCollateral
 from attestd.verifier import (
+    AmdSubject,
     AttestationResult,
+    IntelSubject,
     Requirement,
     appraise,
-    export_claims,
     export_result,
+    export_verified,
     parse_evidence,
     requirement,
+    verify_subject,
 )
-from attestd.x509 import TrustAnchors
+from attestd.x509 import RevocationList, TrustAnchors
 from tests.evidence import ROOT, intel_case
 from tests.policy import factory
 from tests.refusals import malformed, not_authentic, rejected
+from tests.snp import baseline as snp
+from tests.snp.test_attestation import azure
+from tests.snp.test_hcl import NONCE, Attest
 from tests.tdx.baseline import (
     ANCHORS,
     ATTESTER,
@@ -64,21 +82,22 @@ def appraised(
     """Go the whole way with evidence, or with a bare quote."""
     bare = isinstance(evidence, bytes)
     raw = evidence if isinstance(evidence, bytes) else quote_in(evidence)
+    log = event_log if isinstance(evidence, bytes) else evidence.cpu.event_log
     parsed, key = authenticated(raw, anchors, at)
+    subject = IntelSubject(parsed, log, key, collateral_of(collateral, anchors, at))
     arguments: dict[str, Any] = {
         "evidence": None if bare else evidence,
-        "event_log": event_log if isinstance(evidence, bytes) else evidence.cpu.event_log,
-        "attestation_key": key,
-        "collateral": collateral_of(collateral, anchors, at),
         "policy": STRICT,
         "registry_id": REGISTRY.registry_id,
         "approved_models": frozenset({MODEL}),
+        "approved_images": {},
         "at": at,
     }
-    return appraise(parsed, **(arguments | changes))
+    return appraise(subject, **(arguments | changes))
 
 
 def quote_in(evidence: Evidence) -> bytes:
+    assert isinstance(evidence.cpu, QuoteEvidence | RaTlsEvidence)
     return quote_of(evidence.cpu)
 
 
@@ -96,6 +115,19 @@ def test_evidence_names_its_tee() -> None:
     assert parse_evidence(certificate).tee == "tdx"
 
 
+def test_evidence_of_amd_is_of_snp() -> None:
+    for cpu in (SnpEvidence(report=snp.REPORT), azure()):
+        assert parse_evidence(cpu) == parse_attestation(cpu)
+        assert parse_evidence(cpu).tee == "snp"
+    # A quote is no report, whatever it is called.
+    with malformed(Reason.SNP_CERT_TABLE):
+        parse_evidence(SnpEvidence(report=snp.REPORT + QUOTE))
+    with malformed(Reason.SNP_REPORT_VERSION):
+        parse_evidence(SnpEvidence(report=QUOTE))
+    with malformed(Reason.TDX_ATTESTATION_KEY_TYPE):
+        parse_evidence(QuoteEvidence(tee="tdx", quote=snp.REPORT))
+
+
 def test_what_is_needed() -> None:
     parsed, key = authenticated(QUOTE)
     assert requirement(parsed, key.pck) == Requirement("tdx", ATTESTER.platform.fmspc, PckCa.PLATFORM)
@@ -106,17 +138,19 @@ def test_what_is_needed() -> None:
 def test_result() -> None:
     result = appraised()
     assert (result.at, result.tier, result.simulated) == (AT, Tier.AFFIRMING, True)
-    assert result.evidence_id == result.claims.evidence_id
+    assert result.verified.evidence_id == result.claims.evidence_id
+    assert result.verified.report_data == result.claims.report_data
     assert result.bound is not None
     assert (result.bound.spki, result.bound.models) == (KEY.spki, (MODEL,))
-    assert result.event_log is not None
+    assert result.verified.event_log is not None
+    assert result.verified.vtpm is None
     # A day, the policy's maximum age, is less than the life of the collateral.
     assert result.not_after == AT + timedelta(days=1)
 
 
 def test_bare_quote_binds_nothing() -> None:
     result = appraised(QUOTE)
-    assert (result.tier, result.bound, result.event_log) == (Tier.AFFIRMING, None, None)
+    assert (result.tier, result.bound, result.verified.event_log) == (Tier.AFFIRMING, None, None)
     assert not {Check.BINDING, Check.MODELS, Check.KEY_ALGORITHM} & {one.check for one in result.appraisal.findings}
 
 
@@ -130,17 +164,18 @@ def test_not_acceptable_is_a_result_all_the_same() -> None:
 
 
 def test_first_fault_first() -> None:
-    """(1) the quote, (2) the binding, (3) the event log: each hides those behind it, and no policy is asked."""
+    """(1) the quote, then the event log, (2) the binding: each hides those behind it, and no policy is asked."""
     other = KeyPair.ed25519("other")
-    wrong_log = replace(EVIDENCE, cpu=replace(EVIDENCE.cpu, event_log=ccel(BOOT[1:])))
-    with not_authentic(Reason.EVENT_LOG_MISMATCH):
-        appraised(wrong_log)
-    wrong_key = replace(wrong_log, key=KeyEvidence(spki=other.spki, proof=other.sign(b"")))
+    wrong_key = replace(EVIDENCE, key=KeyEvidence(spki=other.spki, proof=other.sign(b"")))
     with not_authentic(Reason.BINDING_REPORT_DATA):
         appraised(wrong_key)
-    forged = replace(wrong_key, cpu=QuoteEvidence(tee="tdx", quote=flip(600)(quote_in(EVIDENCE))))
+    quote_alone = QuoteEvidence(tee="tdx", quote=quote_in(EVIDENCE), event_log=ccel(BOOT[1:]))
+    for evidence in (EVIDENCE, wrong_key):
+        with not_authentic(Reason.EVENT_LOG_MISMATCH):
+            appraised(replace(evidence, cpu=quote_alone))
+    forged = replace(quote_alone, quote=flip(600)(quote_alone.quote))
     with not_authentic(Reason.TDX_QUOTE_SIGNATURE):
-        appraised(forged)
+        appraised(replace(wrong_key, cpu=forged))
 
 
 def test_proof_is_by_the_key_and_for_this_registry() -> None:
@@ -213,11 +248,11 @@ def test_export() -> None:
     result = appraised()
     exported = export_result(result)
     assert exported.keys() == {
-        *export_claims(result.claims),
-        *("at", "valid_until", "tier", "simulated", "appraisal", "key", "event_log"),
+        *export_verified(result.verified),
+        *("at", "valid_until", "tier", "simulated", "appraisal", "key"),
     }
     assert exported["tee"] == "tdx"
-    assert exported["evidence_id"] == dump_digest(result.evidence_id)
+    assert exported["evidence_id"] == dump_digest(result.verified.evidence_id)
     assert exported["endorsements"] == [dump_digest(digest) for digest in COLLATERAL.digests]
     assert (exported["at"], exported["valid_until"]) == ("2026-06-01T12:00:00Z", "2026-06-02T12:00:00Z")
     assert exported["key"] == {
@@ -250,3 +285,173 @@ def test_export_of_runtime_events() -> None:
     log = export_result(appraised(evidence))["event_log"]
     assert isinstance(log, dict)
     assert log["rtmr3_matches"] is True
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# SEV-SNP
+
+
+def amd(
+    cpu: SnpEvidence | HclEvidence = SnpEvidence(report=snp.REPORT),  # noqa: B008 - frozen
+    vek: Vek = snp.VEK,
+    crl: RevocationList | None = snp.CRL,
+) -> AmdSubject:
+    return AmdSubject(parse_attestation(cpu), vek, crl)
+
+
+def test_report() -> None:
+    verified = verify_subject(amd(), snp.AT)
+    assert verified.claims == snp.verified()
+    assert (verified.event_log, verified.vtpm) == (None, None)
+    assert verified.collateral_issued_at == snp.CRL.validity.not_before
+    assert verified.evidence_id == parse_report(snp.REPORT).evidence_id
+    assert verified.report_data == b"r" * 64
+
+
+def test_report_without_a_crl() -> None:
+    """Whether that will do is for the policy, which is told."""
+    verified = verify_subject(amd(crl=None), snp.AT)
+    assert isinstance(verified.claims, SnpClaims)
+    assert (verified.claims.crl_checked, verified.collateral_issued_at) == (False, None)
+
+
+def test_each_part_of_a_report_is_verified() -> None:
+    with not_authentic(Reason.SNP_REPORT_SIGNATURE):
+        verify_subject(amd(SnpEvidence(report=flip(0x90)(snp.REPORT))), snp.AT)
+    with not_authentic(Reason.SNP_SIGNING_KEY_MISMATCH):
+        verify_subject(amd(vek=snp.VLEK), snp.AT)
+    with not_authentic(Reason.SNP_ASK_REVOKED):
+        revoked = replace(snp.CRL, revoked=frozenset({snp.VEK.issuer.serial_number}))
+        verify_subject(amd(crl=revoked), snp.AT)
+    with not_authentic(Reason.SNP_VEK_EXPIRED):
+        verify_subject(amd(crl=None), snp.VEK.validity.not_after + SECOND)
+    with rejected(Reason.SNP_CRL_EXPIRED):
+        verify_subject(amd(), snp.CRL.validity.not_after + SECOND)
+
+
+def test_quote_of_a_vtpm() -> None:
+    """It answers in the place of the report, under an id of its own."""
+    cpu = azure()
+    verified = verify_subject(amd(cpu), snp.AT)
+    assert verified.vtpm is not None
+    assert isinstance(verified.claims, SnpClaims)
+    assert verified.evidence_id == parse_attestation(cpu).evidence_id == verified.vtpm.evidence_id
+    assert verified.evidence_id != verified.claims.evidence_id
+    assert verified.report_data == NONCE
+    assert verified.claims.report_data != NONCE
+
+
+def test_the_report_is_verified_before_the_vtpm() -> None:
+    forged = azure()
+    forged = replace(forged, tpm_quote=replace(forged.tpm_quote, signature=bytes(256)))
+    with not_authentic(Reason.SNP_VTPM_QUOTE_SIGNATURE):
+        verify_subject(amd(forged), snp.AT)
+    with not_authentic(Reason.SNP_SIGNING_KEY_MISMATCH):
+        verify_subject(amd(forged, vek=snp.VLEK), snp.AT)
+
+
+def test_root_of_each_vendor() -> None:
+    parsed, key = authenticated(QUOTE)
+    assert IntelSubject(parsed, None, key, collateral_of(COLLATERAL, ANCHORS, AT)).root.der == VENDOR.root.der
+    assert amd().root == snp.GENOA_ROOT
+
+
+def test_export_of_a_report() -> None:
+    verified = verify_subject(amd(), snp.AT)
+    exported = export_verified(verified)
+    assert exported == {
+        "tee": "snp",
+        "evidence_id": dump_digest(verified.evidence_id),
+        "tcb": None,
+        "claims": export(verified.claims),
+        "flags": [],
+        "endorsements": [dump_digest(digest) for digest in (*snp.VEK.digests, snp.CRL.digest)],
+        "event_log": None,
+        "vtpm": None,
+    }
+    assert json.loads(json.dumps(exported)) == exported
+
+
+def test_export_of_a_quote_of_a_vtpm() -> None:
+    verified = verify_subject(amd(azure()), snp.AT)
+    exported = export_verified(verified)
+    assert verified.vtpm is not None
+    assert exported["vtpm"] == export_vtpm(verified.vtpm)
+    assert exported["evidence_id"] == dump_digest(verified.vtpm.evidence_id)
+    assert json.loads(json.dumps(exported)) == exported
+
+
+def test_report_is_appraised() -> None:
+    policy = factory.load(factory.SNP, {"snp.crl": '"require"'})
+    result = appraise_report(amd(), policy)
+    assert (result.tier, result.bound, result.simulated) == (
+        Tier.AFFIRMING,
+        None,
+        False,
+    )  # the baseline's root is AMD's
+    assert result.not_after == snp.CRL.validity.not_after
+    exported = export_result(result)
+    assert (exported["tee"], exported["tcb"], exported["vtpm"]) == ("snp", None, None)
+    without = appraise_report(amd(crl=None), policy)
+    assert failing(without) == [Check.CRL]
+    lax = appraise_report(amd(crl=None), factory.load(factory.SNP))
+    assert (lax.tier, lax.not_after) == (Tier.AFFIRMING, snp.VEK.validity.not_after)
+
+
+def test_report_counts_for_no_other_section() -> None:
+    assert failing(appraise_report(amd(), STRICT)) == [Check.TEE]
+
+
+@pytest.mark.parametrize("scheme", [Scheme.ATTESTD_V1, Scheme.SPKI_SHA256, Scheme.NONCE_AND_KEY])
+def test_key_is_bound_to_a_report(scheme: Scheme) -> None:
+    report_data = REGISTRY.report_data(KEY, [MODEL], scheme)
+    cpu = SnpEvidence(report=snp.report(report_data=report_data))
+    result = appraise_report(amd(cpu), factory.load(factory.SNP), evidence_of(cpu, scheme))
+    assert result.bound is not None
+    assert (result.bound.spki, result.tier) == (KEY.spki, Tier.AFFIRMING)
+    with not_authentic(Reason.BINDING_REPORT_DATA):
+        appraise_report(amd(), factory.load(factory.SNP), evidence_of(cpu, scheme))
+
+
+def test_key_is_bound_to_a_quote_of_a_vtpm() -> None:
+    """By what the vTPM's quote carries; the paravisor's report data is of something else."""
+    policy = factory.load(factory.SNP, {"snp.images": f"[{factory.image(**PARAVISOR)}]"})
+    report_data = REGISTRY.report_data(KEY, [MODEL])
+    cpu = azure(attest=Attest(extra_data=sha256(report_data).digest()))
+    result = appraise_report(amd(cpu), policy, evidence_of(cpu))
+    assert result.bound is not None
+    assert (result.bound.spki, result.tier) == (KEY.spki, Tier.AFFIRMING)
+    exported = export_result(result)
+    assert isinstance(exported["vtpm"], dict)
+    assert exported["evidence_id"] == dump_digest(parse_attestation(cpu).evidence_id)
+    for extra_data in (NONCE, report_data, b""):
+        other = azure(attest=Attest(extra_data=extra_data))
+        with not_authentic(Reason.BINDING_REPORT_DATA):
+            appraise_report(amd(other), policy, evidence_of(other))
+
+
+PARAVISOR: dict[str, Any] = {
+    "measurement": f'"{(b"m" * 48).hex()}"',
+    **dict.fromkeys(("host_data", "family_id", "image_id"), '"any"'),
+    "min_guest_svn": 0,
+}
+
+
+def evidence_of(cpu: SnpEvidence | HclEvidence, scheme: Scheme = Scheme.ATTESTD_V1) -> Evidence:
+    proof = KEY.sign(REGISTRY.context(KEY, [MODEL]))
+    key = KeyEvidence(spki=KEY.spki, proof=proof)
+    return Evidence(challenge=REGISTRY.challenge, binding=scheme, key=key, models=(MODEL,), cpu=cpu)
+
+
+def appraise_report(
+    subject: AmdSubject, policy: AppraisalPolicy, evidence: Evidence | None = None
+) -> AttestationResult:
+    return appraise(
+        subject,
+        evidence=evidence,
+        policy=policy,
+        registry_id=REGISTRY.registry_id,
+        approved_models=frozenset({MODEL}),
+        approved_images={},
+        at=snp.AT,
+    )

@@ -21,6 +21,14 @@ The other schemes have report data of their own, and the same `context` to sign:
     spki-sha256    SHA-256( key_spki_der ) || challenge, or 32 zero bytes
     nonce-and-key  SHA-256( key_spki_der ) || challenge
 
+On Azure the paravisor fills REPORT_DATA itself, and a quote of the vTPM speaks for the machine instead
+(attestd/snp/vtpm.py). Its extraData (the qualifying data of TPM2_Quote) then is, in every scheme,
+
+    SHA-256( the 64 bytes of report data )
+
+which commits to all of them, challenge included, and fits into any TPM: the field takes 2 bytes more than the largest
+digest that the TPM has, so not every TPM takes 64. The 64 bytes themselves, or half of them, are not accepted.
+
 fixtures/binding-vectors.json has inputs and outputs of each, in hex.
 """
 
@@ -58,6 +66,11 @@ def cocoon_report_data(raw_key: bytes) -> bytes:
 def spki_report_data(spki: bytes, second_half: bytes) -> bytes:
     """Return the 64 bytes of report data of the schemes spki-sha256 and nonce-and-key; the second half has 32 bytes."""
     return sha256(spki).digest() + second_half
+
+
+def vtpm_extra_data(expected_report_data: bytes) -> bytes:
+    """Return the 32 bytes that a quote of Azure's vTPM carries in the place of these 64 bytes of report data."""
+    return sha256(expected_report_data).digest()
 
 
 def _prefixed(part: bytes) -> bytes:

@@ -20,7 +20,16 @@ from attestd.binding import transcript
 from attestd.binding.keys import EnclaveKey, KeyAlgorithm, load_key, verify_possession
 from attestd.binding.ra_tls import parse_ra_tls
 from attestd.errors import NotAuthentic, Reason
-from attestd.evidence import CpuEvidence, Evidence, QuoteEvidence, RaTlsEvidence, Role, Scheme
+from attestd.evidence import (
+    Evidence,
+    HclEvidence,
+    IntelEvidence,
+    QuoteEvidence,
+    RaTlsEvidence,
+    Role,
+    Scheme,
+    SnpEvidence,
+)
 from attestd.validity import Validity
 
 
@@ -54,7 +63,7 @@ class Bound:
     validity: Validity | None
 
 
-def quote_of(cpu: CpuEvidence) -> bytes:
+def quote_of(cpu: IntelEvidence) -> bytes:
     """Return the quote to be parsed and verified.
 
     Raises `Malformed` (`binding.certificate`) where it should be in an RA-TLS certificate and is not.
@@ -69,11 +78,11 @@ def quote_of(cpu: CpuEvidence) -> bytes:
 
 
 def verify_binding(evidence: Evidence, *, registry_id: str, report_data: bytes, at: datetime) -> Bound:
-    """Verify that the 64 bytes of report data of an authenticated report belong to the key of `evidence`.
+    """Verify that the report data of an authenticated report belongs to the key of `evidence`.
 
-    `at` is aware. Raises `NotAuthentic` with `binding.key`, `binding.scheme`, `binding.certificate`,
-    `binding.report_data`, `binding.models` or `binding.proof`, and `Malformed` with `binding.key` or
-    `binding.certificate`.
+    It has 64 bytes, or is the extraData of Azure's vTPM quote. `at` is aware. Raises `NotAuthentic` with `binding.key`,
+    `binding.scheme`, `binding.certificate`, `binding.report_data`, `binding.models` or `binding.proof`, and `Malformed`
+    with `binding.key` or `binding.certificate`.
     """
     key = load_key(evidence.key.spki)  # (1)
     validity = _verify_certificate(evidence, at)  # (2)
@@ -105,7 +114,7 @@ def _verify_certificate(evidence: Evidence, at: datetime) -> Validity | None:
             Reason.BINDING_SCHEME, found=f"{evidence.binding} with other evidence", wanted="cocoon with RA-TLS alone"
         )
     match cpu:
-        case QuoteEvidence():
+        case QuoteEvidence() | SnpEvidence() | HclEvidence():
             return None
         case RaTlsEvidence():
             certificate = parse_ra_tls(cpu.certificate)
@@ -120,6 +129,8 @@ def _verify_certificate(evidence: Evidence, at: datetime) -> Validity | None:
 def _verify_report_data(evidence: Evidence, key: EnclaveKey, context: bytes, report_data: bytes) -> bool:
     """Return whether the report data answers the challenge; some schemes let it commit to the key alone."""
     expected = _expected_report_data(evidence, key, context)
+    if isinstance(evidence.cpu, HclEvidence):
+        expected = {transcript.vtpm_extra_data(data): is_fresh for data, is_fresh in expected.items()}
     if report_data not in expected:
         wanted = " or ".join(accepted.hex() for accepted in expected)
         raise NotAuthentic(Reason.BINDING_REPORT_DATA, found=report_data.hex(), wanted=wanted)

@@ -4,21 +4,25 @@ Raw documents are untrusted, wherever they were found; what leaves this package 
 """
 
 from attestd.endorsements.archive import read_archive
-from attestd.endorsements.bundle import Bundle, Problem, bundles_in
-from attestd.endorsements.disk import read_file, read_folder, write_bundle
+from attestd.endorsements.bundle import Bundle, Files, Problem, amd_documents, bundles_in
+from attestd.endorsements.disk import read_file, read_folder, write_bundle, write_files
 from attestd.endorsements.folder import FolderEndorsements
-from attestd.endorsements.source import Endorsements, HighWater, high_water
+from attestd.endorsements.source import Endorsements, HighWater, crl_newness, high_water
 
 __all__ = [
     "Bundle",
     "Endorsements",
+    "Files",
     "FolderEndorsements",
     "HighWater",
     "Problem",
+    "amd_documents",
     "bundles_in",
+    "crl_newness",
     "high_water",
     "read_archive",
     "read_file",
     "read_folder",
     "write_bundle",
+    "write_files",
 ]

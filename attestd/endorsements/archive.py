@@ -1,4 +1,4 @@
-"""Reading bundles out of an archive: .zip, .tar or .tar.gz, in memory, with every member looked at before it is used.
+"""Reading documents out of an archive: .zip, .tar or .tar.gz, in memory, with every member looked at before it is used.
 
 An archive with one unsafe member is refused as a whole: nobody makes one by accident.
 """

@@ -1,12 +1,21 @@
-"""A bundle: Intel's collateral for one platform as seven files in one folder.
+"""The documents by the names of their files: Intel's in bundles, and AMD's.
+
+A bundle is Intel's collateral for one platform as seven files in one folder.
 
     tcb_info.json       tcb_info_issuer_chain.pem
     qe_identity.json    qe_identity_issuer_chain.pem
     pck_crl.der         pck_crl_issuer_chain.pem        root_ca_crl.der
 
-The CRLs may be in DER, PEM or hex, whatever their suffix says: caching services differ (tdx.md, facts).
+AMD's certificates and CRLs may lie in any folders, under names that end in one of these, after `_`, `-` or nothing:
+
+    vcek, vlek      ask, asvk, ark      cert_chain      crl             .der, .pem, .crt, .cer, .crl
+
+Thus `genoa_ask.pem` and `crl.der`, and what caches of AMD's key distribution service call
+`vcek/<hwid>/bl03_tee00_snp08_ucode115_vcek.der`. CRLs may be in DER, PEM or hex, whatever their suffix says: caching
+services differ (tdx.md, facts).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
@@ -20,7 +29,7 @@ Files: TypeAlias = Mapping[str, bytes]
 
 # A TCB Info has 30 KiB; a CRL grows by some 40 bytes with each revoked platform. The authenticator has finer caps.
 MAX_FILE_SIZE: Final = 4 * 1024 * 1024
-# Five hundred platforms, which is more than Intel has.
+# Five hundred platforms of Intel's, which is more than there are, or as many chips of AMD's as there are files.
 MAX_FILES: Final = 3500
 MAX_TOTAL_SIZE: Final = 64 * 1024 * 1024
 # A folder of platforms, a folder each, `collateral` in it; and one above, from archives.
@@ -37,6 +46,10 @@ _SUFFIXES: Final = {
     "pck_crl_issuer_chain": ("pem",),
 }
 _FILES: Final = {f"{name}.{suffix}": name for name, suffixes in _SUFFIXES.items() for suffix in suffixes}
+
+# They say themselves what they are.
+AMD: Final = "amd"
+_AMD_FILE: Final = re.compile(r"(?:.*[_-])?(?:vcek|vlek|ask|asvk|ark|cert_chain|crl)\.(?:der|pem|crt|cer|crl)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +88,17 @@ class Bundle:
 
 
 def document_name(path: str) -> str | None:
-    """Return which document a file of this name holds, by the field names of `RawCollateral`; None for any other."""
-    return _FILES.get(PurePosixPath(path).name)
+    """Return which document a file of this name holds: by the field names of `RawCollateral`, or `AMD`.
+
+    None for any other.
+    """
+    name = PurePosixPath(path).name
+    return _FILES.get(name) or (AMD if _AMD_FILE.fullmatch(name) else None)
+
+
+def amd_documents(files: Files) -> dict[str, bytes]:
+    """Return those of the files that are AMD's."""
+    return {path: raw for path, raw in sorted(files.items()) if document_name(path) == AMD}
 
 
 def file_name(document: str) -> str:
@@ -92,7 +114,7 @@ def bundles_in(files: Files) -> tuple[Bundle, ...]:
     folders: dict[str, dict[str, bytes]] = {}
     for path, raw in sorted(files.items()):
         document = document_name(path)
-        if document is not None:
+        if document not in (AMD, None):
             documents = folders.setdefault(str(PurePosixPath(path).parent), {})
             if document in documents:
                 raise refused_file(f"two files for {document}", "one file for each document")

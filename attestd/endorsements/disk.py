@@ -1,4 +1,4 @@
-"""Reading bundles from a folder that other programs write to.
+"""Reading documents from a folder that other programs write to.
 
 Nothing is followed and nothing is waited for: a symbolic link, a pipe or a file of another user's is refused, since
 whoever may place one may choose what is read (attacks.md, C46). Names are resolved below the open folder, so that a
@@ -19,6 +19,7 @@ from attestd.endorsements.bundle import (
     MAX_FILE_SIZE,
     MAX_FILES,
     MAX_TOTAL_SIZE,
+    Files,
     Problem,
     document_name,
     file_name,
@@ -113,14 +114,18 @@ def read_file(path: Path, most: int = MAX_FILE_SIZE) -> bytes:
 
 
 def write_bundle(folder: Path, raw: RawCollateral) -> None:
-    """Write the seven documents, each of them at once and for good: a reader sees the old file or the new one."""
+    """Write the seven documents, as `write_files` does."""
+    write_files(folder, {file_name(field.name): getattr(raw, field.name) for field in fields(raw)})
+
+
+def write_files(folder: Path, files: Files) -> None:
+    """Write files by their names, each of them at once and for good: a reader sees the old file or the new one."""
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for field in fields(raw):
-        name = file_name(field.name)
+    for name, raw in files.items():
         partial = folder / f".{name}.partial"
         partial.unlink(missing_ok=True)
         with partial.open("xb") as file:
-            file.write(getattr(raw, field.name))
+            file.write(raw)
             file.flush()
             os.fsync(file.fileno())
         partial.chmod(0o644)

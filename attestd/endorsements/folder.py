@@ -1,8 +1,8 @@
-"""Endorsements from a folder of bundles, one for each platform, which others may rewrite at any time.
+"""Endorsements from a folder which others may rewrite at any time: bundles of Intel's, and AMD's documents.
 
 Bundles are authenticated one by one, whole. Of what is authentic, the newest of each document is kept: CRLs and QE
 Identities are common to many platforms, and the ones that came with yesterday's bundle must not speak for a platform
-once today's, of another platform, are known.
+once today's, of another platform, are known. AMD's documents are authenticated and kept each by itself.
 """
 
 import os
@@ -15,10 +15,11 @@ from typing import Final, TypeAlias
 
 from attestd.claims import PckCa
 from attestd.codec import dump_time
-from attestd.endorsements.bundle import Bundle, Problem, bundles_in, refused_file
+from attestd.endorsements.bundle import Bundle, Problem, amd_documents, bundles_in, refused_file
 from attestd.endorsements.disk import fingerprint, read_folder
 from attestd.endorsements.source import HighWater, high_water
 from attestd.errors import AttestdError, ConfigurationRefused, EndorsementRejected, Malformed, Reason, Unavailable
+from attestd.snp.collateral import SnpEndorsements, collect
 from attestd.tdx.collateral import Collateral, RawCollateral, authenticate_collateral
 from attestd.validity import Validity
 from attestd.verifier import Requirement
@@ -42,10 +43,11 @@ class _Snapshot:
 
     documents: Mapping[tuple[str, str], _Document]
     collateral: Mapping[_Platform, Collateral]
+    snp: SnpEndorsements
 
 
 class FolderEndorsements:
-    """Collateral from a folder of bundles; a source as `attestd.endorsements.source` describes it.
+    """Endorsements from a folder; a source as `attestd.endorsements.source` describes it.
 
     The folder and all that is used of it must belong to the user of this process or to root, and be writable to no one
     else's users; links are refused (attacks.md, C46).
@@ -57,7 +59,7 @@ class FolderEndorsements:
         self._anchors = anchors
         self._owners: Final = frozenset({os.geteuid(), 0})
         self._lock: Final = threading.Lock()
-        self._snapshot = _Snapshot({}, {})
+        self._snapshot = _Snapshot({}, {}, SnpEndorsements())
         self._seen: frozenset[object] | None = None
         self._problems: tuple[Problem, ...] = ()
         try:
@@ -85,6 +87,10 @@ class FolderEndorsements:
             ) from None
         return collateral
 
+    def snp(self) -> SnpEndorsements:
+        """Return all that is held of AMD's."""
+        return self._snapshot.snp
+
     def refresh(self, at: datetime) -> tuple[Problem, ...]:
         """Load the folder again if a file of it has changed, or while anything is refused."""
         try:
@@ -95,7 +101,7 @@ class FolderEndorsements:
         return self._problems
 
     def held(self) -> tuple[Collateral, ...]:
-        """Return all that is in use."""
+        """Return all of Intel's that is in use."""
         return tuple(self._snapshot.collateral.values())
 
     def _load(self, at: datetime) -> None:
@@ -107,8 +113,10 @@ class FolderEndorsements:
             authentic, refused = _authenticate(files, self._anchors, at)
             documents = _newest(self._snapshot.documents, authentic, at)
             collateral, disjoint = _compose(documents, self._anchors, at)
-            self._snapshot = _Snapshot(documents, collateral)
-            self._problems = (*problems, *refused, *disjoint)
+            collected = collect(amd_documents(files), self._anchors, at, self._snapshot.snp)
+            self._snapshot = _Snapshot(documents, collateral, collected.endorsements)
+            amd = (Problem(*refusal) for refusal in collected.refusals)
+            self._problems = (*problems, *refused, *disjoint, *amd)
             self._seen = seen
 
     def _missing(self, requirement: Requirement, snapshot: _Snapshot) -> Unavailable:

@@ -5,8 +5,10 @@ from datetime import datetime
 from typing import Protocol
 
 from attestd.endorsements.bundle import Problem
+from attestd.snp.collateral import SnpEndorsements
 from attestd.tdx.collateral import Collateral
 from attestd.verifier import Requirement
+from attestd.x509 import Certificate, RevocationList
 
 
 class Endorsements(Protocol):
@@ -23,6 +25,13 @@ class Endorsements(Protocol):
 
         Raises `Unavailable` (`tdx.endorsements_missing`), which names the platform and each document that is missing
         or has expired.
+        """
+        ...
+
+    def snp(self) -> SnpEndorsements:
+        """Return all that is held of AMD's, in force or not; from memory, without I/O.
+
+        One immutable value, as `collateral` returns.
         """
         ...
 
@@ -43,14 +52,20 @@ class HighWater:
     """How new one signed document is. The registry keeps the highest per kind and name, over restarts too.
 
     `kind` is `tcb_info` (named by TEE and FMSPC, as `tdx:90c06f000000`), `qe_identity` (named by TEE), `pck_crl` (named
-    by CA) or `root_crl` (named `root`). `number` is the evaluation data number of the first two and the CRL number of
-    the others; `issued` is issueDate or thisUpdate. Newer is greater: within a kind and name compare number, then time.
+    by CA), `root_crl` (named `root`) or `ark_crl` (named by AMD's root, as `ARK-Genoa`). `number` is the evaluation
+    data number of the first two and the CRL number of the others; `issued` is issueDate or thisUpdate. Newer is
+    greater: within a kind and name compare number, then time.
     """
 
     kind: str
     name: str
     number: int
     issued: datetime
+
+
+def crl_newness(root: Certificate, crl: RevocationList) -> HighWater:
+    """Return the mark of the CRL of one of AMD's product lines."""
+    return HighWater("ark_crl", root.common_name, crl.number, crl.validity.not_before)
 
 
 def high_water(collateral: Collateral) -> tuple[HighWater, ...]:

@@ -1,9 +1,12 @@
 """What an operator accepts: policy files, and the appraisal of verified claims under them.
 
     document.py    TOML, read strictly
-    rules.py       the sections of a policy as frozen values
+    rules.py       what the sections of all TEEs share, as frozen values
+    intel_rules.py, amd_rules.py    the sections themselves
     checks.py      what a check is, and the checks that every TEE has
+    images.py      the check of the image
     intel.py       the checks of TDX and SGX
+    amd.py         the checks of SEV-SNP
     appraisal.py   AppraisalPolicy.load and appraise
     lint.py        what loads, and is still worth a second look
 

@@ -7,9 +7,10 @@ from hashlib import sha256
 from typing import Final, Literal, Self, TypeVar, assert_never
 
 from attestd.binding.keys import KeyAlgorithm
-from attestd.claims import CpuClaims, SgxClaims, TdxClaims
+from attestd.claims import CpuClaims, SgxClaims, SnpClaims, TdxClaims
 from attestd.evidence import Scheme
-from attestd.policy import intel
+from attestd.policy import amd, intel
+from attestd.policy.amd_rules import SnpRules, load_snp
 from attestd.policy.checks import (
     ClaimsCheck,
     Facts,
@@ -33,8 +34,9 @@ from attestd.policy.document import (
     pattern,
     refusal,
 )
-from attestd.policy.rules import SgxRules, TdxRules, load_sgx, load_tdx, seconds
-from attestd.result import Appraisal
+from attestd.policy.intel_rules import SgxRules, TdxRules, load_sgx, load_tdx
+from attestd.policy.rules import seconds
+from attestd.result import Appraisal, Tier
 
 _COMMON: Final = (
     "name",
@@ -47,9 +49,11 @@ _COMMON: Final = (
     "max_collateral_age_seconds",
     "allow_debug",
 )
-_SECTIONS: Final = ("tdx", "sgx")
+_SECTIONS: Final = ("tdx", "sgx", "snp")
 _MODELS: Final[Mapping[str, Literal["registered"] | None]] = {"registered": "registered", "any": None}
 _NAME: Final = pattern("1 to 64 of a-z, 0-9 and -, a letter or digit first", r"[a-z0-9][a-z0-9-]{0,63}")
+
+_AFFIRMING: Final = Tier.AFFIRMING
 
 _C = TypeVar("_C", bound=CpuClaims)
 
@@ -70,9 +74,11 @@ class AppraisalPolicy:
     allow_debug: bool
     tdx: TdxRules | None  # no section: no such evidence is accepted
     sgx: SgxRules | None
+    snp: SnpRules | None
     for_key: tuple[KeyCheck, ...] = field(repr=False, compare=False)
     for_tdx: tuple[ClaimsCheck[TdxClaims], ...] = field(repr=False, compare=False)
     for_sgx: tuple[ClaimsCheck[SgxClaims], ...] = field(repr=False, compare=False)
+    for_snp: tuple[ClaimsCheck[SnpClaims], ...] = field(repr=False, compare=False)
 
     @classmethod
     def load(cls, raw: bytes) -> Self:
@@ -80,7 +86,7 @@ class AppraisalPolicy:
         table = Table(parse(raw), "", _COMMON, optional=_SECTIONS)
         tees = tuple(section for section in _SECTIONS if section in table)
         if not tees:
-            raise refusal("the top level", "no section for any TEE", "at least one of [tdx], [sgx]")
+            raise refusal("the top level", "no section for any TEE", "at least one of [tdx], [sgx], [snp]")
         bindings = table.many("bindings", members(Scheme), ANY)
         key_algorithms = table.many("key_algorithms", members(KeyAlgorithm), ANY)
         models: Models = table.many("models", DIGEST, _MODELS)
@@ -88,6 +94,7 @@ class AppraisalPolicy:
         allow_debug = table.one("allow_debug", BOOLEAN, NO_WORD)
         tdx = load_tdx(table) if "tdx" in tees else None
         sgx = load_sgx(table) if "sgx" in tees else None
+        snp = load_snp(table) if "snp" in tees else None
         common = tuple(common_checks(max_collateral_age, allow_debug=allow_debug))
         return cls(
             digest=sha256(raw).digest(),
@@ -102,15 +109,23 @@ class AppraisalPolicy:
             allow_debug=allow_debug,
             tdx=tdx,
             sgx=sgx,
+            snp=snp,
             for_key=tuple(key_checks(bindings, key_algorithms, models)),
             for_tdx=(*common, *intel.tdx_checks(tdx)) if tdx else (no_section("tdx", tees),),
             for_sgx=(*common, *intel.sgx_checks(sgx)) if sgx else (no_section("sgx", tees),),
+            for_snp=(*common, *amd.snp_checks(snp)) if snp else (no_section("snp", tees),),
         )
 
     @property
     def tees(self) -> tuple[str, ...]:
         """Return the TEEs whose evidence may be accepted."""
-        return tuple(tee for tee, section in (("tdx", self.tdx), ("sgx", self.sgx)) if section)
+        sections = zip(_SECTIONS, (self.tdx, self.sgx, self.snp), strict=True)
+        return tuple(tee for tee, section in sections if section)
+
+    @property
+    def requires_crl(self) -> bool:
+        """Whether SEV-SNP evidence is accepted only where the CRL of its product line's root was looked up."""
+        return self.snp is not None and self.snp.crl_required
 
 
 def appraise(policy: AppraisalPolicy, claims: CpuClaims, facts: Facts, at: datetime) -> Appraisal:
@@ -124,6 +139,8 @@ def appraise(policy: AppraisalPolicy, claims: CpuClaims, facts: Facts, at: datet
             return _appraise(policy, policy.for_tdx, claims, facts, at)
         case SgxClaims():
             return _appraise(policy, policy.for_sgx, claims, facts, at)
+        case SnpClaims():
+            return _appraise(policy, policy.for_snp, claims, facts, at)
         case _:
             assert_never(claims)
 
@@ -140,5 +157,6 @@ def _appraise(
         findings.append(finding)
         if end is not None and end < not_after:
             not_after = end
-    tier = max({finding.outcome for finding in findings}, key=lambda outcome: outcome.rank)
-    return Appraisal(policy=policy.digest, tier=tier, findings=tuple(findings), not_after=not_after)
+    lower = [finding.outcome for finding in findings if finding.outcome is not _AFFIRMING]
+    tier = max(lower, key=lambda outcome: outcome.rank) if lower else _AFFIRMING
+    return Appraisal(policy.digest, tier, tuple(findings), not_after)

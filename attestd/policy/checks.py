@@ -4,16 +4,18 @@ A policy is compiled once, when it is loaded, to closures over prepared tables. 
 its finding. Passing findings are prepared too, where the values that pass are known; nothing is formatted here.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from attestd.binding.keys import KeyAlgorithm
 from attestd.claims import CpuClaims, Flag
 from attestd.evidence import Role, Scheme
 from attestd.result import Finding, Shown, Tier
+from attestd.snp.vtpm import VtpmClaims
 
 # A finding shows so many of the values that would have been accepted, and counts the others.
 MAX_LISTED: Final = 8
@@ -53,6 +55,28 @@ class Check(StrEnum):
     IMAGE_NOT_AFTER = "image_not_after"
     ISVSVN = "isvsvn"
     DENIED_MEASUREMENT = "denied_measurement"
+    # SEV-SNP
+    REPORT_VERSION = "report_version"
+    PRODUCT_LINE = "product_line"
+    SIGNING_KEY = "signing_key"
+    CSP_ID = "csp_id"
+    CRL = "crl"
+    CHIP_ID = "chip_id"
+    DENIED_CHIP_ID = "denied_chip_id"
+    TCB_FLOOR = "tcb_floor"
+    CURRENT_VERSION = "current_version"
+    COMMITTED_VERSION = "committed_version"
+    LAUNCH_MIT_VECTOR = "launch_mit_vector"
+    CURRENT_MIT_VECTOR = "current_mit_vector"
+    PLATFORM_INFO = "platform_info"
+    GUEST_POLICY = "guest_policy"
+    GUEST_ABI = "guest_abi"
+    VMPL = "vmpl"
+    REPORT_ID_MA = "report_id_ma"
+    ID_KEY_DIGEST = "id_key_digest"
+    AUTHOR_KEY_DIGEST = "author_key_digest"
+    VTPM_PCRS = "vtpm_pcrs"
+    GUEST_SVN = "guest_svn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +94,19 @@ class Facts(NamedTuple):
     """What an appraisal rests on beside the claims of the CPU."""
 
     event_log_replayed: bool  # a log came with the evidence and replays to the quoted RTMR0 to RTMR2
-    collateral_issued_at: datetime  # the earlier issueDate of TCB Info and QE Identity
+    # The earlier issueDate of TCB Info and QE Identity; of AMD thisUpdate of the CRL, None where there was none.
+    collateral_issued_at: datetime | None
+    approved_images: Mapping[bytes, frozenset[str]]  # by image digest, for which roles; at least the one at hand
     key: KeyFacts | None  # None: the evidence is judged by itself, and no key may be registered from it
+    vtpm: VtpmClaims | None  # None: the report did not come through Azure's vTPM
 
 
 Models: TypeAlias = frozenset[bytes] | Literal["registered"] | None
 
 _C = TypeVar("_C", bound=CpuClaims)
 _V = TypeVar("_V", bound=bytes | str | int | None)
+_Rank = TypeVar("_Rank", int, tuple[int, ...])
+_Bit = TypeVar("_Bit", int, str)
 
 # A finding, and until when it holds (None: as long as what it is about).
 Outcome: TypeAlias = tuple[Finding, datetime | None]
@@ -144,6 +173,73 @@ def deny(check: Check, value: Callable[[_C], _V], denied: frozenset[_V], want: S
         yield examine
 
 
+def at_least(check: Check, value: Callable[[_C], _Rank], least: _Rank | None) -> Iterator[ClaimsCheck[_C]]:
+    """Compile a lowest number or version, where there is one."""
+    if least is None:
+        return
+    want = ("at least", least)
+
+    def examine(claims: _C, _facts: Facts, _at: datetime) -> Outcome:
+        got = value(claims)
+        outcome = Tier.AFFIRMING if got >= least else Tier.CONTRAINDICATED
+        return Finding(check, outcome, got, want), None
+
+    yield examine
+
+
+def bits(
+    check: Check, value: Callable[[_C], int | None], required: Iterable[int], forbidden: Iterable[int], want: Shown
+) -> Iterator[ClaimsCheck[_C]]:
+    """Compile which bits must be set and which may not be, where any are; evidence without the field meets neither."""
+    wanted_bits = sum(1 << bit for bit in required)
+    examined_bits = wanted_bits | sum(1 << bit for bit in forbidden)
+
+    def examine(claims: _C, _facts: Facts, _at: datetime) -> Outcome:
+        field = value(claims)
+        if field is None:
+            return failed(check, None, want), None
+        outcome = Tier.AFFIRMING if field & examined_bits == wanted_bits else Tier.CONTRAINDICATED
+        return Finding(check, outcome, f"{field:#x}", want), None
+
+    if examined_bits:
+        yield examine
+
+
+def bits_wanted(required: Iterable[_Bit], forbidden: Iterable[_Bit]) -> tuple[Shown, ...]:
+    """Show which bits are wanted, by number or name, in an order that does not depend on the run."""
+    return ("bits that are set", *sorted(required)), ("bits that are not", *sorted(forbidden))
+
+
+def flags(accepted: frozenset[Flag] | None) -> Iterator[ClaimsCheck[CpuClaims]]:
+    """Compile which facts about the evidence are accepted. Debug is judged by itself."""
+    if accepted is None:
+        return
+    want = listed(accepted)
+    no_flags: Outcome = passed(Check.FLAGS, (), want), None
+
+    def examine(claims: CpuClaims, _facts: Facts, _at: datetime) -> Outcome:
+        if not claims.flags:
+            return no_flags
+        unwanted = tuple(flag for flag in claims.flags if flag not in accepted and flag is not Flag.DEBUG)
+        return failed(Check.FLAGS, unwanted, want) if unwanted else passed(Check.FLAGS, claims.flags, want), None
+
+    yield examine
+
+
+def denied_measurements(names: tuple[str, ...], denied: frozenset[bytes]) -> Iterator[ClaimsCheck[CpuClaims]]:
+    """Compile a deny-list that several claims are held against, where it is not empty."""
+    measurements = attrgetter(*names)
+    want = ("none of", *listed(denied))
+    nothing: Outcome = passed(Check.DENIED_MEASUREMENT, (), want), None
+
+    def examine(claims: CpuClaims, _facts: Facts, _at: datetime) -> Outcome:
+        found = denied.intersection(measurements(claims))
+        return (failed(Check.DENIED_MEASUREMENT, listed(found), want), None) if found else nothing
+
+    if denied:
+        yield examine
+
+
 def no_section(tee: str, sections: tuple[str, ...]) -> ClaimsCheck[CpuClaims]:
     """Compile the absence of a section: none of that evidence is accepted."""
     outcome: Outcome = failed(Check.TEE, tee, sections), None
@@ -166,9 +262,12 @@ def _debug(*, allowed: bool) -> ClaimsCheck[CpuClaims]:
 
 def _collateral_age(most: timedelta) -> ClaimsCheck[CpuClaims]:
     """Judge how long ago the vendor issued the collateral, whatever its own nextUpdate allows."""
+    missing: Outcome = failed(Check.COLLATERAL_AGE, None, "collateral that says when it was issued"), None
 
     def examine(_claims: CpuClaims, facts: Facts, at: datetime) -> Outcome:
         issued = facts.collateral_issued_at
+        if issued is None:
+            return missing
         return until(Check.COLLATERAL_AGE, at, saturated(issued, most), issued)
 
     return examine

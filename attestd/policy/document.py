@@ -202,6 +202,17 @@ class Table:
         """Return the member, a table of exactly these names."""
         return Table(self._members[name], self._at(name), names)
 
+    def table_or(
+        self, name: str, names: Collection[str], words: Mapping[str, _W], optional: Collection[str] = ()
+    ) -> "Table | _W":
+        """Return the member, a table of these names and some optional ones, or what the word in its place means."""
+        value, path = self._members[name], self._at(name)
+        if isinstance(value, str) and value in words:
+            return words[value]
+        if not isinstance(value, dict):
+            raise refusal(path, shown(value), _alternatives("a table", words))
+        return Table(value, path, names, optional)
+
     def entries(self, name: str, kind: Kind[_T]) -> list[tuple[_T, object, str]]:
         """Return name, value and path of each member of a table whose names are of a kind; there is at least one."""
         value, path = self._members[name], self._at(name)

@@ -4,19 +4,26 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
-from attestd.claims import Flag, TcbStatus
+from attestd.claims import Flag, ProductLine, TcbStatus
+from attestd.policy.amd_rules import NO_ID_BLOCK, NO_MIGRATION_AGENT, SnpRules, TcbFloors
 from attestd.policy.appraisal import AppraisalPolicy
-from attestd.policy.rules import TDX_REGISTERS, Image, PlatformRules, SgxRules, TcbRules, TdxRules
+from attestd.policy.intel_rules import TDX_REGISTERS, SgxRules, TcbRules, TdxRules
+from attestd.policy.rules import SNP_FLAGS, Image, Images
 
 # About as long as Intel leaves platforms between publishing a TCB recovery and enforcing it, and some days.
 LONG_GRACE: Final = timedelta(days=90)
 # Flags that leave a TD as well protected as one that has none of them (tdx.md, section 3, TDATTRIBUTES).
 HARMLESS_FLAGS: Final = frozenset({Flag.PKS, Flag.KEY_LOCKER, Flag.PERFMON, Flag.LASS, Flag.ICSSD, Flag.TPA})
+# What flags of SEV-SNP take away.
+_WEAKENING: Final = {
+    Flag.MIGRATE_MA: "a migration agent may move the guest to another machine",
+    Flag.PROVISIONAL_FIRMWARE: "the host may go back to the older firmware that it has committed",
+}
 
 
 def lint(policy: AppraisalPolicy) -> tuple[str, ...]:
     """Return one line, "member: remark", for each rule that is laxer than a strict one or defeats another one."""
-    return (*_common(policy), *_tdx(policy.tdx), *_sgx(policy.sgx))
+    return (*_common(policy), *_tdx(policy.tdx), *_sgx(policy.sgx), *_snp(policy.snp))
 
 
 def _common(policy: AppraisalPolicy) -> Iterator[str]:
@@ -30,6 +37,8 @@ def _common(policy: AppraisalPolicy) -> Iterator[str]:
         yield "models: any model is accepted, also ones that the registry has not approved"
     if policy.max_age is None:
         yield "max_age_seconds: a verdict holds as long as the collateral that it rests on"
+    if policy.snp is not None and not policy.snp.crl_required and policy.max_collateral_age is not None:
+        yield "max_collateral_age_seconds: only a CRL has an age for SEV-SNP, so it is required whatever snp.crl says"
 
 
 def _tdx(rules: TdxRules | None) -> Iterator[str]:
@@ -41,7 +50,7 @@ def _tdx(rules: TdxRules | None) -> Iterator[str]:
         yield "tdx.flags: any flag is accepted but debug"
     for flag in sorted((rules.flags or frozenset()) - HARMLESS_FLAGS):
         yield f"tdx.flags: {flag} weakens what a TD is protected from"
-    for image in rules.images or ():
+    for image in _listed(rules.images):
         loose = [name for name in TDX_REGISTERS if name not in dict(image.pins)]
         if loose and "image_digest" not in dict(image.pins):
             yield f"tdx.images: {image.name} leaves {', '.join(loose)} open"
@@ -62,7 +71,7 @@ def _sgx(rules: SgxRules | None) -> Iterator[str]:
     if rules is None:
         return
     yield from _intel("sgx", rules)
-    for image in rules.images or ():
+    for image in _listed(rules.images):
         pins = dict(image.pins)
         if "mrenclave" not in pins and "image_digest" not in pins:
             missing = [name for name in ("mrsigner", "isvprodid") if name not in pins]
@@ -72,10 +81,16 @@ def _sgx(rules: SgxRules | None) -> Iterator[str]:
 
 def _intel(section: str, rules: TdxRules | SgxRules) -> Iterator[str]:
     yield from _tcb(f"{section}.tcb", rules.tcb)
-    yield from _platform(f"{section}.platform", rules.platform)
+    yield from _both(f"{section}.platform", "ppids", rules.platform.ppids, rules.platform.denied_ppids)
+    yield from _images(section, rules)
+
+
+def _images(section: str, rules: TdxRules | SgxRules | SnpRules) -> Iterator[str]:
     if rules.images is None:
         yield f"{section}.images: any image is accepted: the verdict says where code runs, not which"
-    for image in rules.images or ():
+    if rules.images == "registered":
+        yield f"{section}.images: what the registry approves has no not_after: it is accepted until it is revoked"
+    for image in _listed(rules.images):
         yield from _image(section, image, rules.denied_measurements)
 
 
@@ -97,9 +112,77 @@ def _tcb(path: str, rules: TcbRules) -> Iterator[str]:
             yield f"{path}.statuses.{status}: is accepted with any advisory"
 
 
-def _platform(path: str, rules: PlatformRules) -> Iterator[str]:
-    if both := len((rules.ppids or frozenset()) & rules.denied_ppids):
-        yield f"{path}.denied_ppids: denies {both} of the platforms in ppids"
+def _snp(rules: SnpRules | None) -> Iterator[str]:
+    if rules is None:
+        return
+    yield from _snp_key(rules)
+    yield from _both("snp", "chip_ids", rules.chip_ids, rules.denied_chip_ids)
+    yield from _floors(rules.tcb)
+    if "alias_check_complete" not in rules.platform_info.required:
+        yield "snp.platform_info: memory modules that lie about their size (AMD-SB-3015) are not excluded"
+    yield from _snp_guest(rules)
+    yield from _vtpm(rules)
+    yield from _images("snp", rules)
+    for image in _listed(rules.images):
+        if not _is_measured(image):
+            yield f"snp.images: {image.name} accepts any measurement; whoever launches a guest chooses the rest"
+
+
+def _snp_key(rules: SnpRules) -> Iterator[str]:
+    if rules.product_lines is None or ProductLine.MILAN in rules.product_lines:
+        yield "snp.product_lines: Milan's root seed was extracted: reports of any TCB can be forged (arXiv 2605.12990)"
+    if not rules.crl_required:
+        yield "snp.crl: a revoked ASK or ASVK is not noticed without a CRL"
+    if rules.csp_ids is None and (rules.signing_keys is None or "vlek" in rules.signing_keys):
+        yield "snp.csp_ids: a VLEK of any cloud provider is accepted"
+
+
+def _floors(tcb: TcbFloors | None) -> Iterator[str]:
+    if tcb is None:
+        yield "snp.tcb: any firmware is accepted, also with advisories that are open"
+        return
+    # The current TCB is never below the reported one.
+    if unheld := sorted({"reported", "committed", "launch"} - tcb.versions):
+        yield f"snp.tcb.versions: {', '.join(unheld)} may be below the floors"
+
+
+def _snp_guest(rules: SnpRules) -> Iterator[str]:
+    accepted = frozenset(SNP_FLAGS) if rules.flags is None else rules.flags
+    for flag in sorted(accepted & _WEAKENING.keys()):
+        yield f"snp.flags: {flag}: {_WEAKENING[flag]}"
+    if rules.vmpl is None:
+        yield "snp.vmpl: a report that less privileged software asked for is accepted"
+    agents = rules.report_id_ma
+    if agents is not None and NO_MIGRATION_AGENT not in agents and Flag.MIGRATE_MA not in accepted:
+        yield "snp.report_id_ma: lists migration agents, but flags does not accept migrate_ma: nothing is accepted"
+    if Flag.CHIP_ID_MASKED in accepted and rules.denied_chip_ids:
+        yield "snp.denied_chip_ids: refuses a VLEK with a masked chip id, for that may be a denied one"
+
+
+def _vtpm(rules: SnpRules) -> Iterator[str]:
+    if rules.vtpm_pcrs is None:
+        yield "snp.vtpm_pcrs: any PCRs are accepted: of a VM with a vTPM the verdict does not say what it runs"
+    elif rules.vtpm_pcrs and not _pins_paravisor(rules):
+        yield "snp.vtpm_pcrs: any guest can make up a vTPM: pin the paravisor, by its measurement or id_key_digests"
+
+
+def _pins_paravisor(rules: SnpRules) -> bool:
+    if rules.id_key_digests is not None and NO_ID_BLOCK not in rules.id_key_digests:
+        return True
+    return rules.images is not None and all(map(_is_measured, _listed(rules.images)))
+
+
+def _is_measured(image: Image) -> bool:
+    return not {"measurement", "image_digest"}.isdisjoint(dict(image.pins))
+
+
+def _both(path: str, name: str, listed: frozenset[bytes | None] | None, denied: frozenset[bytes]) -> Iterator[str]:
+    if both := len((listed or frozenset()) & denied):
+        yield f"{path}.denied_{name}: denies {both} of the platforms in {name}"
+
+
+def _listed(images: Images) -> tuple[Image, ...]:
+    return images if isinstance(images, tuple) else ()
 
 
 def _image(section: str, image: Image, denied: frozenset[bytes]) -> Iterator[str]:

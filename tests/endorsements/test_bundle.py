@@ -1,6 +1,6 @@
 import pytest
 
-from attestd.endorsements import Bundle, bundles_in
+from attestd.endorsements import Bundle, amd_documents, bundles_in
 from attestd.endorsements.bundle import document_name, file_name
 from attestd.errors import Malformed, Reason, Unavailable
 
@@ -42,6 +42,33 @@ def test_crl_may_have_any_suffix_of_a_crl(suffix: str) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_file_name_is_understood_again(document: str) -> None:
     assert document_name(file_name(document)) == document
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "vcek.der",
+        "genoa/vlek.crt",
+        "milan_ask.pem",
+        "genoa-asvk.cer",
+        "ark.pem",
+        "vlek_cert_chain.pem",
+        "crl.crl",
+        f"vcek/{'ab' * 64}/bl03_tee00_snp08_ucode115_vcek.der",
+        "vcek/0011223344556677/bl03_tee02_snp05_ucode97_fmc01_vcek.der",
+    ],
+)
+def test_amd_s_documents_are_known_by_how_their_names_end(path: str) -> None:
+    assert document_name(path) == "amd"
+    assert amd_documents({path: b"1", "pck_crl.der": b"2"}) == {path: b"1"}
+    assert bundles_in({path: b"1"}) == ()
+
+
+@pytest.mark.parametrize(
+    "path", ["vcek", "xvcek.der", "vcek.der.bak", "vcek.bin", "crl.hex", "task.pem", "VCEK.der", ""]
+)
+def test_other_names_are_not_amd_s(path: str) -> None:
+    assert document_name(path) is None
 
 
 def test_one_document_under_two_names_is_refused() -> None:

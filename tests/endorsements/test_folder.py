@@ -7,17 +7,20 @@ from pathlib import Path
 import pytest
 
 from attestd.claims import PckCa
-from attestd.endorsements import Endorsements, FolderEndorsements, HighWater, high_water, write_bundle
+from attestd.endorsements import Endorsements, FolderEndorsements, HighWater, crl_newness, high_water, write_bundle
 from attestd.endorsements import folder as folder_module
 from attestd.errors import ConfigurationRefused, Reason, Unavailable
+from attestd.simulator.amd import AmdVendor
 from attestd.simulator.collateral import Document, timestamp
 from attestd.simulator.keys import p256_key
 from attestd.simulator.pck import Platform
+from attestd.simulator.snp_attester import SnpAttester
 from attestd.simulator.tampering import Signing, swap
-from attestd.simulator.vendor import AT, Vendor
+from attestd.simulator.vendor import AT, Vendor, pem
+from attestd.snp.collateral import SnpEndorsements
 from attestd.tdx.collateral import RawCollateral, authenticate_collateral
 from attestd.verifier import Requirement
-from attestd.x509 import TrustAnchors
+from attestd.x509 import Certificate, TrustAnchors
 
 VENDOR = Vendor.of()
 LATER = Vendor.of(at=AT + timedelta(days=2))
@@ -320,3 +323,111 @@ def test_lookups_see_one_state_while_others_refresh(folder: Path) -> None:
     seen.add(endorsements.collateral(NEEDED, LATER.at).digests)
     assert seen <= genuine
     assert endorsements.refresh(LATER.at) == ()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# AMD's
+
+AMD = AmdVendor.of()
+ARK = Certificate(AMD.ark.der)
+VCEK = SnpAttester.of(AMD)
+MIRRORED = f"vcek/{VCEK.chip.hwid.hex()}/bl10_tee00_snp27_ucode84_vcek.der"
+
+
+def amd_crl(number: int = 4, at: datetime = AT) -> bytes:
+    return AmdVendor.of(at=at).crl(edit=lambda form: form.numbered(number))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    put(tmp_path, MIRRORED, VCEK.vek.der)
+    put(tmp_path, "cert_chain.pem", pem(AMD.ask.der, AMD.ark.der))
+    put(tmp_path, "crl.der", amd_crl())
+    return tmp_path
+
+
+def put(folder: Path, name: str, raw: bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(raw)
+    return path
+
+
+def both(folder: Path, at: datetime = AT) -> Endorsements:
+    return FolderEndorsements(folder, TrustAnchors.load([VENDOR.root.der, AMD.ark.der]), at)
+
+
+def counts(snp: SnpEndorsements) -> tuple[int, int, list[int]]:
+    return len(snp.issuers), len(snp.veks), [crl.number for crl in snp.crls.values()]
+
+
+def test_amd_s_documents_are_authenticated_and_found(store: Path) -> None:
+    write_bundle(store / "tdx", VENDOR.collateral())
+    endorsements = both(store)
+    assert (endorsements.refresh(AT), counts(endorsements.snp())) == ((), (1, 1, [4]))
+    (held,) = endorsements.snp().veks[VCEK.chip.hwid]
+    assert held.der == VCEK.vek.der
+    assert len(endorsements.held()) == 1
+    # Nothing is made again while nothing changes.
+    assert endorsements.snp() is endorsements.snp()
+
+
+def test_folder_without_amd_s(folder: Path) -> None:
+    assert source(folder).snp() == SnpEndorsements()
+
+
+def test_each_file_of_amd_s_is_refused_by_itself(store: Path) -> None:
+    put(store, "mallory/ask.pem", pem(AmdVendor.of(seed="mallory").ask.der))
+    put(store, "mallory/crl.der", b"no CRL")
+    endorsements = both(store)
+    assert [(problem.file, problem.reason) for problem in endorsements.refresh(AT)] == [
+        ("mallory/ask.pem", Reason.SNP_VEK_CHAIN),
+        ("mallory/crl.der", Reason.SNP_CRL_MALFORMED),
+    ]
+    assert counts(endorsements.snp()) == (1, 1, [4])
+
+
+def test_linked_file_of_amd_s_is_reported(store: Path) -> None:
+    (store / "crl.der").rename(store / "elsewhere")
+    (store / "crl.der").symlink_to(store / "elsewhere")
+    endorsements = both(store)
+    assert [(problem.file, problem.reason) for problem in endorsements.refresh(AT)] == [
+        ("crl.der", Reason.ENDORSEMENTS_FILE)
+    ]
+    assert counts(endorsements.snp()) == (1, 1, [])
+
+
+def test_a_worse_folder_leaves_what_was_good(store: Path) -> None:
+    endorsements = both(store)
+    known = endorsements.snp()
+    put(store, "cert_chain.pem", b"-----BEGIN CERTIFICATE-----\nhalf a do")
+    (store / MIRRORED).unlink()
+    (store / "crl.der").unlink()
+    assert [problem.file for problem in endorsements.refresh(AT)] == ["cert_chain.pem"]
+    assert endorsements.snp() == known
+    put(store, "cert_chain.pem", pem(AMD.ask.der))
+    assert endorsements.refresh(AT) == ()
+    assert endorsements.snp() == known
+
+
+def test_older_crl_never_replaces_a_newer_one(store: Path) -> None:
+    later = AT + timedelta(days=2)
+    put(store, "crl.der", amd_crl(5, later))
+    endorsements = both(store, later)
+    put(store, "crl.der", amd_crl(4))
+    assert (endorsements.refresh(later), counts(endorsements.snp())) == ((), (1, 1, [5]))
+    put(store, "aaa_crl.der", amd_crl(6, later))
+    assert (endorsements.refresh(later), counts(endorsements.snp())) == ((), (1, 1, [6]))
+
+
+def test_crl_of_amd_s_is_not_forgotten_when_it_expires(store: Path) -> None:
+    endorsements = both(store)
+    expired = endorsements.snp().crls[ARK].validity.not_after + timedelta(seconds=1)
+    (store / "crl.der").touch()
+    assert [problem.reason for problem in endorsements.refresh(expired)] == [Reason.SNP_CRL_EXPIRED]
+    assert counts(endorsements.snp()) == (1, 1, [4])
+
+
+def test_marks_of_amd_s_crl(store: Path) -> None:
+    (crl,) = both(store).snp().crls.values()
+    assert crl_newness(ARK, crl) == HighWater("ark_crl", "ARK-Genoa", 4, AMD.issued)

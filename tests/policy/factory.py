@@ -1,15 +1,32 @@
 """Policies as flat mappings of paths to TOML values, and claims that each of them accepts."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from attestd.binding.keys import KeyAlgorithm
-from attestd.claims import PckCa, PckClaims, QeClaims, SgxClaims, TcbClaims, TcbStatus, TdxClaims
+from attestd.claims import (
+    CpuClaims,
+    FirmwareVersion,
+    PckCa,
+    PckClaims,
+    ProductLine,
+    QeClaims,
+    SgxClaims,
+    SnpClaims,
+    TcbClaims,
+    TcbStatus,
+    TcbVersion,
+    TdxClaims,
+    VekClaims,
+)
 from attestd.evidence import Scheme
 from attestd.policy import AppraisalPolicy, Check, Facts, KeyFacts, appraise
 from attestd.result import Appraisal, Tier
+from attestd.snp.hcl import VmConfiguration
+from attestd.snp.vtpm import VtpmClaims
 from attestd.validity import Validity
 
 AT = datetime(2026, 3, 5, 10, tzinfo=UTC)
@@ -54,6 +71,34 @@ TDX = _COMMON | {
     "tdx.event_log": '"any"',
 }
 SGX = _COMMON | {f"sgx.{name}": value for name, value in _SECTION.items()}
+SNP = _COMMON | {
+    "snp.versions": '"any"',
+    "snp.product_lines": '"any"',
+    "snp.signing_keys": '"any"',
+    "snp.csp_ids": '"any"',
+    "snp.crl": '"if-available"',
+    "snp.flags": '"none"',
+    "snp.chip_ids": '"any"',
+    "snp.denied_chip_ids": '"none"',
+    "snp.tcb": '"any"',
+    "snp.min_current_version": '"any"',
+    "snp.min_committed_version": '"any"',
+    "snp.launch_mit_vector": '"none"',
+    "snp.current_mit_vector": '"none"',
+    "snp.platform_info.required": '"none"',
+    "snp.platform_info.forbidden": '"none"',
+    "snp.platform_info.unknown": '"any"',
+    "snp.guest_policy.required": '"none"',
+    "snp.guest_policy.forbidden": '"none"',
+    "snp.guest_policy.min_abi": '"any"',
+    "snp.vmpl": '"any"',
+    "snp.report_id_ma": '"any"',
+    "snp.id_key_digests": '"any"',
+    "snp.author_key_digests": '"any"',
+    "snp.vtpm_pcrs": '"any"',
+    "snp.images": '"any"',
+    "snp.denied_measurements": '"none"',
+}
 
 
 def text(fields: Mapping[str, str], edits: Mapping[str, str | None] | None = None) -> str:
@@ -76,6 +121,26 @@ def image(name: str = "one", *, role: str = '"any"', not_after: str = '"any"', *
     written = {key: f'"{pin.hex()}"' if isinstance(pin, bytes) else str(pin) for key, pin in pins.items()}
     fields = {"name": f'"{name}"', "role": role, "not_after": not_after, **written}
     return "{ " + ", ".join(f"{key} = {value}" for key, value in fields.items()) + " }"
+
+
+_GENOA: dict[str, object] = {"family": 0x19, "first_model": 0x10, "last_model": 0x1F}
+_NO_LEVELS: dict[str, object] = dict.fromkeys(("fmc", "bootloader", "tee", "snp", "microcode"), '"any"')
+
+
+def floor(where: Mapping[str, object] = _GENOA, *, advisories: str = '["AMD-SB-3019"]', **levels: object) -> str:
+    """Write one floor as an inline table, of the processors of `SNP_CLAIMS` unless others are given."""
+    fields = {**where, **_NO_LEVELS, **levels, "advisories": advisories}
+    return "{ " + ", ".join(f"{key} = {value}" for key, value in fields.items()) + " }"
+
+
+def tcb(*floors: str, versions: str = '["reported", "committed", "current", "launch"]') -> dict[str, str | None]:
+    """Put floors in place of `snp.tcb = "any"`."""
+    return {
+        "snp.tcb": None,
+        "snp.tcb.table": '"test 1"',
+        "snp.tcb.versions": versions,
+        "snp.tcb.floors": f"[{', '.join(floors or (floor(snp=23),))}]",
+    }
 
 
 TCB = TcbClaims(
@@ -149,6 +214,53 @@ SGX_CLAIMS = SgxClaims(
     isvprodid=7,
     isvsvn=5,
 )
+GENOA_TCB = TcbVersion(fmc=None, bootloader=10, tee=0, snp=23, microcode=84)
+SNP_CLAIMS = SnpClaims(
+    version=5,
+    guest_svn=5,
+    policy=0x3001F,
+    family_id=b"f" * 16,
+    image_id=b"i" * 16,
+    vmpl=0,
+    platform_info=0x25,
+    author_key_en=True,
+    signing_key="vcek",
+    report_data=bytes(64),
+    measurement=b"m" * 48,
+    host_data=b"h" * 32,
+    id_key_digest=b"k" * 48,
+    author_key_digest=b"a" * 48,
+    report_id=b"r" * 32,
+    report_id_ma=b"\xff" * 32,
+    cpuid_fam_id=0x19,
+    cpuid_mod_id=0x11,
+    cpuid_step=1,
+    chip_id=bytes(range(64)),
+    current_version=FirmwareVersion(1, 55, 40),
+    committed_version=FirmwareVersion(1, 55, 40),
+    launch_mit_vector=0xB,
+    current_mit_vector=0xB,
+    current_tcb=GENOA_TCB,
+    reported_tcb=GENOA_TCB,
+    committed_tcb=GENOA_TCB,
+    launch_tcb=GENOA_TCB,
+    evidence_id=bytes(32),
+    flags=(),
+    vek=VekClaims(
+        kind="vcek",
+        product_line=ProductLine.GENOA,
+        product_name="Genoa",
+        tcb=GENOA_TCB,
+        hwid=bytes(range(64)),
+        csp_id=None,
+    ),
+    crl_checked=True,
+    validity=Validity(not_before=AT - timedelta(days=10), not_after=AT + timedelta(days=20)),
+    endorsement_digests=(),
+)
+VLEK_CLAIMS = SNP_CLAIMS._replace(
+    signing_key="vlek", vek=SNP_CLAIMS.vek._replace(kind="vlek", hwid=None, csp_id="CN=cc-us-east-2.amazonaws.com")
+)
 KEY = KeyFacts(
     binding=Scheme.ATTESTD_V1,
     algorithm=KeyAlgorithm.ED25519,
@@ -156,7 +268,29 @@ KEY = KeyFacts(
     models=(MODEL,),
     approved_models=frozenset({MODEL}),
 )
-FACTS = Facts(event_log_replayed=True, collateral_issued_at=AT - timedelta(days=9), key=KEY)
+FACTS = Facts(
+    event_log_replayed=True,
+    collateral_issued_at=AT - timedelta(days=9),
+    approved_images={claims.image_digest: frozenset({"worker"}) for claims in (TDX_CLAIMS, SGX_CLAIMS, SNP_CLAIMS)},
+    key=KEY,
+    vtpm=None,
+)
+VTPM = VtpmClaims(
+    ak_thumbprint=b"k" * 32,
+    extra_data=bytes(32),
+    clock=0,
+    reset_count=0,
+    restart_count=0,
+    safe=True,
+    firmware_version=bytes(8),
+    qualified_signer=bytes(34),
+    pcr_digest=b"d" * 32,
+    pcrs=tuple(bytes([number]) * 32 for number in range(24)),
+    hcl_version=1,
+    vm_configuration=VmConfiguration(*(None,) * len(VmConfiguration._fields)),
+    user_data=None,
+    evidence_id=b"v" * 32,
+)
 
 REGISTERS: dict[str, Any] = {
     name: getattr(TDX_CLAIMS, name)
@@ -182,7 +316,7 @@ def with_key(**changes: Any) -> Facts:
 
 def verdict(
     policy: AppraisalPolicy,
-    claims: TdxClaims | SgxClaims = TDX_CLAIMS,
+    claims: CpuClaims = TDX_CLAIMS,
     facts: Facts = FACTS,
     at: datetime = AT,
 ) -> Appraisal:
@@ -197,3 +331,44 @@ def faults(appraisal: Appraisal) -> dict[str, Tier]:
 def finding(appraisal: Appraisal, check: Check) -> Any:
     (found,) = [found for found in appraisal.findings if found.check is check]
     return found
+
+
+@dataclass(frozen=True)
+class Case:
+    """A rule, evidence that meets it in every respect, and the one thing about other evidence that does not."""
+
+    check: Check
+    rule: Mapping[str, str | None]
+    claims: CpuClaims = TDX_CLAIMS
+    facts: Facts = FACTS
+    at: datetime = AT
+    good: CpuClaims = TDX_CLAIMS
+    good_facts: Facts = FACTS
+    fields: Mapping[str, str] = field(default_factory=lambda: TDX)
+
+
+def with_pcrs(pcrs: Mapping[int, bytes] | None) -> Facts:
+    """Return the facts of evidence through a vTPM, some of whose PCRs have other values, or are not told."""
+    plain = VTPM.pcrs or ()
+    values = None if pcrs is None else tuple(pcrs.get(number, value) for number, value in enumerate(plain))
+    return FACTS._replace(vtpm=VTPM._replace(pcrs=values))
+
+
+def pcr_rule(accepted: Mapping[int, tuple[bytes, ...]]) -> dict[str, str | None]:
+    """Put a table in place of `snp.vtpm_pcrs = "any"`."""
+    written = {number: ", ".join(f'"{value.hex()}"' for value in values) for number, values in accepted.items()}
+    return {"snp.vtpm_pcrs": None, **{f'snp.vtpm_pcrs."{number}"': f"[{values}]" for number, values in written.items()}}
+
+
+def digest_of(raw: bytes) -> str:
+    return f'["{sha256(raw).hexdigest()}"]'
+
+
+def require_one_finding(case: Case) -> None:
+    """Show that everything else is right, and that only what is wrong is found."""
+    policy = load(case.fields, case.rule)
+    good = verdict(policy, case.good, case.good_facts)
+    assert (good.tier, faults(good)) == (Tier.AFFIRMING, {})
+    bad = verdict(policy, case.claims, case.facts, case.at)
+    assert faults(bad) == {case.check: Tier.CONTRAINDICATED}
+    assert bad.tier is Tier.CONTRAINDICATED

@@ -1,7 +1,5 @@
 """Appraisal: each check alone, and what the verdict is made of."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -11,7 +9,7 @@ import pytest
 from attestd.binding.keys import KeyAlgorithm
 from attestd.claims import Flag, PckCa, SgxClaims, TcbStatus, TdxClaims
 from attestd.evidence import Scheme
-from attestd.policy import Check, Facts
+from attestd.policy import Check
 from attestd.result import Tier
 from tests.policy.factory import (
     AT,
@@ -23,11 +21,14 @@ from tests.policy.factory import (
     SGX_CLAIMS,
     TDX,
     TDX_CLAIMS,
+    Case,
     changed,
+    digest_of,
     faults,
     finding,
     image,
     load,
+    require_one_finding,
     status,
     verdict,
     with_key,
@@ -37,24 +38,6 @@ from tests.policy.factory import (
 
 OTHER = b"x" * 48
 BARE = FACTS._replace(key=None)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A rule, evidence that meets it in every respect, and the one thing about other evidence that does not."""
-
-    check: Check
-    rule: Mapping[str, str]
-    claims: TdxClaims | SgxClaims = TDX_CLAIMS
-    facts: Facts = FACTS
-    at: datetime = AT
-    good: TdxClaims | SgxClaims = TDX_CLAIMS
-    good_facts: Facts = FACTS
-    fields: Mapping[str, str] = field(default_factory=lambda: TDX)
-
-
-def digest_of(raw: bytes) -> str:
-    return f'["{sha256(raw).hexdigest()}"]'
 
 
 ONE = image(image_digest=TDX_CLAIMS.image_digest)
@@ -181,6 +164,26 @@ CASES = {
         facts=with_key(role="proxy"),
         good_facts=with_key(role="worker"),
     ),
+    "image not approved": Case(Check.IMAGE, {"tdx.images": '"registered"'}, TDX_CLAIMS._replace(rtmr3=OTHER)),
+    "no image approved": Case(Check.IMAGE, {"tdx.images": '"registered"'}, facts=FACTS._replace(approved_images={})),
+    "image approved for no role": Case(
+        Check.IMAGE,
+        {"tdx.images": '"registered"'},
+        facts=FACTS._replace(approved_images={TDX_CLAIMS.image_digest: frozenset()}),
+    ),
+    "image approved for another role": Case(
+        Check.IMAGE_ROLE,
+        {"tdx.images": '"registered"'},
+        facts=with_key(role="proxy"),
+        good_facts=with_key(role="worker"),
+    ),
+    "sgx image not approved": Case(
+        Check.IMAGE,
+        {"sgx.images": '"registered"'},
+        SGX_CLAIMS._replace(mrenclave=b"x" * 32),
+        good=SGX_CLAIMS,
+        fields=SGX,
+    ),
     "image not after": Case(
         Check.IMAGE_NOT_AFTER,
         {"tdx.images": f"[{image(not_after=AT.isoformat(), image_digest=TDX_CLAIMS.image_digest)}]"},
@@ -222,16 +225,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_one_thing_wrong_is_one_finding(case: Case) -> None:
-    policy = load(case.fields, dict(case.rule))
-    good = verdict(policy, case.good, case.good_facts)
-    assert (good.tier, faults(good)) == (Tier.AFFIRMING, {})
-    bad = verdict(policy, case.claims, case.facts, case.at)
-    assert faults(bad) == {case.check: Tier.CONTRAINDICATED}
-    assert bad.tier is Tier.CONTRAINDICATED
-
-
-def test_every_check_has_a_case() -> None:
-    assert {case.check for case in CASES.values()} == set(Check)
+    require_one_finding(case)
 
 
 REGISTERS_OF_A_POLICY = [*REGISTERS, "mrseam", "mrsignerseam", "mrservicetd"]
@@ -403,7 +397,7 @@ def test_another_image_is_shown_by_how_it_differs_from_the_nearest() -> None:
 def test_differences_name_what_was_not_measured() -> None:
     policy = load(edits={"tdx.images": f"[{ONE}]"})
     assert policy.tdx is not None
-    assert policy.tdx.images is not None
+    assert isinstance(policy.tdx.images, tuple)
     wanted = TDX_CLAIMS.image_digest
     assert policy.tdx.images[0].differences({}) == (("image_digest", None, wanted),)
     assert policy.tdx.images[0].differences({"image_digest": wanted}) == ()
@@ -417,6 +411,20 @@ def test_a_role_is_compared_where_both_are_told(image_role: str, claimed: str | 
 
 def test_bare_evidence_claims_no_role() -> None:
     assert verdict(load(edits={"tdx.images": f"[{WORKER}]"}), facts=BARE).tier is Tier.AFFIRMING
+
+
+def test_an_approved_image_is_shown_with_what_it_was_approved_for() -> None:
+    policy = load(edits={"tdx.images": '"registered"'})
+    digest, want = TDX_CLAIMS.image_digest, "an image that the registry has approved"
+    accepted = finding(verdict(policy), Check.IMAGE)
+    assert (accepted.got, accepted.want) == (digest, want)
+    unknown = finding(verdict(policy, facts=FACTS._replace(approved_images={})), Check.IMAGE)
+    assert (unknown.got, unknown.want) == (digest, want)
+    other = finding(verdict(policy, facts=with_key(role="proxy")), Check.IMAGE_ROLE)
+    assert (other.got, other.want) == ("proxy", ("what the registry has approved the image for", "worker"))
+    both = with_key(role="proxy")._replace(approved_images={digest: frozenset({"worker", "proxy"})})
+    assert verdict(policy, facts=both).tier is Tier.AFFIRMING
+    assert verdict(policy, facts=BARE).tier is Tier.AFFIRMING
 
 
 def test_the_same_measurements_may_serve_two_roles() -> None:

@@ -1,13 +1,14 @@
 """Lint: what loads and is still worth a second look, each remark alone."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from attestd.claims import Flag
 from attestd.policy import lint
 from attestd.policy.lint import HARMLESS_FLAGS, LONG_GRACE
-from tests.policy.factory import MODEL, REGISTERS, SGX, TDX, image, load, status
+from tests.policy.factory import MODEL, REGISTERS, SGX, SNP, TDX, floor, image, load, pcr_rule, status, tcb
 
 DIGEST = "ab" * 32
 END = "2027-01-01T00:00:00Z"
@@ -54,6 +55,7 @@ def test_nothing_is_said_of_a_policy_that_pins_everything() -> None:
         ({"tdx.mrservicetd": '"any"'}, "tdx.mrservicetd"),
         ({"tdx.mrservicetd": SERVICE_TD}, "tdx.mrservicetd"),
         ({"tdx.images": '"any"'}, "tdx.images"),
+        ({"tdx.images": '"registered"'}, "tdx.images"),
         ({"tdx.images": f"[{image(image_digest=bytes(32))}]"}, "tdx.images"),
         (
             {"tdx.images": f"[{image(not_after=END, **{**REGISTERS, 'rtmr3': chr(34) + 'any' + chr(34)})}]"},
@@ -125,3 +127,118 @@ def test_an_enclave_that_is_not_pinned_itself_is_remarked(written: str, remark: 
 def test_an_enclave_pinned_by_digest_is_not_remarked() -> None:
     written = image(not_after=END, image_digest=bytes(32), min_isvsvn=0)
     assert lint(load(STRICT_SGX, {"sgx.images": f"[{written}]"})) == ()
+
+
+# SEV-SNP
+
+GUEST = image(
+    not_after=END, measurement=b"m" * 48, host_data='"any"', family_id='"any"', image_id='"any"', min_guest_svn=0
+)
+STRICT_SNP: dict[str, str] = {
+    path: value
+    for path, value in {
+        **SNP,
+        **TIGHT,
+        **tcb(floor(snp=27)),
+        "snp.product_lines": '["Genoa", "Turin"]',
+        "snp.signing_keys": '["vcek"]',
+        "snp.crl": '"require"',
+        "snp.platform_info.required": '["alias_check_complete"]',
+        "snp.vmpl": "[0]",
+        "snp.report_id_ma": '"none"',
+        "snp.vtpm_pcrs": '"none"',
+        "snp.images": f"[{GUEST}]",
+    }.items()
+    if value is not None
+}
+WITHOUT_TCB: dict[str, str | None] = dict.fromkeys(path for path in STRICT_SNP if path.startswith("snp.tcb."))
+
+
+def test_nothing_is_said_of_an_snp_policy_that_pins_everything() -> None:
+    assert lint(load(STRICT_SNP)) == ()
+    assert lint(load(STRICT_SNP, {"snp.flags": '["chip_id_masked"]', "snp.report_id_ma": '"any"'})) == ()
+    assert lint(load(STRICT_SNP, {"max_collateral_age_seconds": "60"})) == ()
+
+
+@pytest.mark.parametrize(
+    ("edits", "member"),
+    [
+        ({"snp.product_lines": '"any"'}, "snp.product_lines"),
+        ({"snp.product_lines": '["Milan"]'}, "snp.product_lines"),
+        ({"snp.crl": '"if-available"'}, "snp.crl"),
+        ({"snp.signing_keys": '"any"'}, "snp.csp_ids"),
+        ({"snp.signing_keys": '["vcek", "vlek"]'}, "snp.csp_ids"),
+        ({"snp.chip_ids": f'["{DIGEST}"]', "snp.denied_chip_ids": f'["{DIGEST}"]'}, "snp.denied_chip_ids"),
+        ({"snp.denied_chip_ids": f'["{DIGEST}"]', "snp.flags": '["chip_id_masked"]'}, "snp.denied_chip_ids"),
+        ({**WITHOUT_TCB, "snp.tcb": '"any"'}, "snp.tcb"),
+        ({"snp.tcb.versions": '["current", "reported", "committed"]'}, "snp.tcb.versions"),
+        ({"snp.platform_info.required": '["ecc"]'}, "snp.platform_info"),
+        ({"snp.flags": '["provisional_firmware"]'}, "snp.flags"),
+        ({"snp.flags": '["migrate_ma"]'}, "snp.flags"),
+        ({"snp.vmpl": '"any"'}, "snp.vmpl"),
+        ({"snp.report_id_ma": f'["{DIGEST}"]'}, "snp.report_id_ma"),
+        ({"snp.vtpm_pcrs": '"any"'}, "snp.vtpm_pcrs"),
+        ({"snp.images": '"any"'}, "snp.images"),
+        ({"snp.images": '"registered"'}, "snp.images"),
+        ({"snp.images": f"[{image(image_digest=bytes(32), min_guest_svn=0)}]"}, "snp.images"),
+        ({"snp.denied_measurements": f'["{(b"m" * 48).hex()}"]'}, "snp.denied_measurements"),
+    ],
+)
+def test_one_thing_lax_of_snp_is_one_remark(edits: dict[str, str | None], member: str) -> None:
+    (remark,) = lint(load(STRICT_SNP, edits))
+    assert remark.partition(": ")[0] == member
+
+
+def test_every_flag_of_snp_that_weakens_is_remarked() -> None:
+    remarks = lint(load(STRICT_SNP, {"snp.flags": '"any"'}))
+    assert [remark.rpartition(": ")[0] for remark in remarks] == [
+        "snp.flags: migrate_ma",
+        "snp.flags: provisional_firmware",
+    ]
+
+
+def test_an_age_demands_a_crl_that_the_policy_does_not() -> None:
+    age, crl = lint(load(STRICT_SNP, {"max_collateral_age_seconds": "60", "snp.crl": '"if-available"'}))
+    assert age.startswith("max_collateral_age_seconds: ")
+    assert crl.startswith("snp.crl: ")
+
+
+def test_an_image_without_a_measurement_is_remarked() -> None:
+    rest: dict[str, Any] = {"host_data": b"h" * 32, "family_id": b"f" * 16, "image_id": '"any"', "min_guest_svn": 0}
+    written = image(not_after=END, measurement='"any"', **rest)
+    (remark,) = lint(load(STRICT_SNP, {"snp.images": f"[{written}]"}))
+    assert remark.startswith("snp.images: one accepts any measurement")
+    by_digest = image(not_after=END, image_digest=bytes(32), min_guest_svn=0)
+    assert lint(load(STRICT_SNP, {"snp.images": f"[{by_digest}]"})) == ()
+
+
+UNMEASURED = image(
+    "two",
+    not_after=END,
+    measurement='"any"',
+    host_data='"any"',
+    family_id=b"f" * 16,
+    image_id='"any"',
+    min_guest_svn=0,
+)
+ID_KEY = f'["{"ab" * 48}"]'
+NO_ID_BLOCK = f'["{"ab" * 48}", "{"00" * 48}"]'
+
+
+@pytest.mark.parametrize(
+    ("edits", "open_"),
+    [
+        ({}, False),
+        ({"snp.images": '"registered"'}, False),
+        ({"snp.images": '"any"', "snp.id_key_digests": ID_KEY}, False),
+        ({"snp.images": f"[{GUEST}, {UNMEASURED}]", "snp.id_key_digests": ID_KEY}, False),
+        ({"snp.id_key_digests": NO_ID_BLOCK}, False),
+        ({"snp.images": '"any"'}, True),
+        ({"snp.images": f"[{GUEST}, {UNMEASURED}]"}, True),
+        ({"snp.images": '"any"', "snp.id_key_digests": NO_ID_BLOCK}, True),
+    ],
+)
+def test_pcrs_are_vouched_for_by_a_paravisor_that_is_pinned(edits: dict[str, str], open_: bool) -> None:
+    pcrs = pcr_rule({4: (b"4" * 32,)})
+    added = set(lint(load(STRICT_SNP, {**edits, **pcrs}))) - set(lint(load(STRICT_SNP, edits)))
+    assert [remark.partition(": ")[0] for remark in added] == ["snp.vtpm_pcrs"] * open_

@@ -6,11 +6,25 @@ from hashlib import sha256
 import pytest
 
 from attestd.binding.keys import KeyAlgorithm
-from attestd.claims import Flag, PckCa, TcbStatus
+from attestd.claims import FirmwareVersion, Flag, PckCa, ProductLine, TcbStatus
 from attestd.errors import ConfigurationRefused, Reason
 from attestd.evidence import MAX_POLICY_SIZE, Scheme
 from attestd.policy import AppraisalPolicy
-from tests.policy.factory import MODEL, REGISTERS, SGX, TDX, image, load, status, text
+from tests.policy.factory import (
+    MODEL,
+    REGISTERS,
+    SGX,
+    SNP,
+    SNP_CLAIMS,
+    TDX,
+    floor,
+    image,
+    load,
+    pcr_rule,
+    status,
+    tcb,
+    text,
+)
 
 DIGEST = "04b3afd931d28680af91a15b09d672c40ad6b141f7f9089a8d67d595220f7436"
 REGISTER = "ab" * 48
@@ -77,7 +91,7 @@ def test_everything_is_kept_as_it_was_written() -> None:
     assert tdx.event_log_required
     assert tdx.trailing_bytes == frozenset({0})
     assert tdx.denied_measurements == frozenset({bytes.fromhex(REGISTER), bytes.fromhex(DIGEST)})
-    assert tdx.images is not None
+    assert isinstance(tdx.images, tuple)
     assert (tdx.images[0].name, tdx.images[0].role) == ("one", "proxy")
     assert tdx.images[0].not_after == datetime(2027, 1, 1, tzinfo=UTC)
     assert dict(tdx.images[0].pins) == REGISTERS
@@ -99,7 +113,7 @@ def test_names_are_no_words() -> None:
     policy = load(edits={"name": '"any"', "description": '"any"', "tdx.images": f"[{written}]"})
     assert (policy.name, policy.description) == ("any", "any")
     assert policy.tdx is not None
-    assert policy.tdx.images is not None
+    assert isinstance(policy.tdx.images, tuple)
     assert policy.tdx.images[0].name == "any"
 
 
@@ -117,16 +131,26 @@ def test_sgx_images_pin_the_enclave_or_its_product() -> None:
     three = image("three", image_digest=b"d" * 32, min_isvsvn=1)
     policy = load(SGX, {"sgx.images": f"[{one}, {two}, {three}]"})
     assert policy.sgx is not None
-    assert policy.sgx.images is not None
-    assert [(dict(found.pins), found.min_isvsvn) for found in policy.sgx.images] == [
-        ({"mrenclave": b"e" * 32}, 0),
-        ({"mrsigner": b"g" * 32, "isvprodid": 7}, 5),
-        ({"image_digest": b"d" * 32}, 1),
+    assert isinstance(policy.sgx.images, tuple)
+    assert [(dict(found.pins), found.min_svn) for found in policy.sgx.images] == [
+        ({"mrenclave": b"e" * 32}, ("isvsvn", 0)),
+        ({"mrsigner": b"g" * 32, "isvprodid": 7}, ("isvsvn", 5)),
+        ({"image_digest": b"d" * 32}, ("isvsvn", 1)),
     ]
     assert policy.tees == ("sgx",)
 
 
-@pytest.mark.parametrize("fields", [TDX, SGX], ids=["tdx", "sgx"])
+@pytest.mark.parametrize(("written", "meant"), [('"registered"', "registered"), ('"any"', None)])
+def test_a_word_may_stand_in_place_of_images(written: str, meant: str | None) -> None:
+    tdx, sgx = load(edits={"tdx.images": written}).tdx, load(SGX, {"sgx.images": written}).sgx
+    snp = load(SNP, {"snp.images": written}).snp
+    assert tdx is not None
+    assert sgx is not None
+    assert snp is not None
+    assert tdx.images == sgx.images == snp.images == meant
+
+
+@pytest.mark.parametrize("fields", [TDX, SGX, SNP], ids=["tdx", "sgx", "snp"])
 def test_every_member_must_be_there(fields: dict[str, str]) -> None:
     for path in fields:
         assert place(refused(text(fields, {path: None}))) == path
@@ -150,7 +174,7 @@ EMPTY = ["[]", '[""]', '["*"]', '""', '"*"', "{}", "0.5", "1979-05-27", '["any"]
 
 
 @pytest.mark.parametrize("value", EMPTY)
-@pytest.mark.parametrize("fields", [TDX, SGX], ids=["tdx", "sgx"])
+@pytest.mark.parametrize("fields", [TDX, SGX, SNP], ids=["tdx", "sgx", "snp"])
 def test_emptiness_wildcards_and_other_types_are_refused_everywhere(fields: dict[str, str], value: str) -> None:
     """P07."""
     for path in fields:
@@ -193,6 +217,7 @@ def test_emptiness_wildcards_and_other_types_are_refused_everywhere(fields: dict
         ("allow_debug", '"any"'),
         ("tdx.flags", '["debug"]'),
         ("tdx.flags", '["PKS"]'),
+        ("tdx.flags", '["chip_id_masked"]'),
         ("tdx.mrseam", '"zero"'),
         ("tdx.mrseam", f'"{REGISTER}"'),
         ("tdx.mrsignerseam", '"Zero"'),
@@ -205,6 +230,8 @@ def test_emptiness_wildcards_and_other_types_are_refused_everywhere(fields: dict
         ("tdx.event_log", '"none"'),
         ("tdx.trailing_bytes", '"zero"'),
         ("tdx.images", '"none"'),
+        ("tdx.images", '"Registered"'),
+        ("tdx.images", '["registered"]'),
         ("tdx.images", "[{}, 1]"),
         ("tdx.denied_measurements", '"any"'),
         ("tdx.tcb.denied_advisories", '["INTEL-SA-960"]'),
@@ -351,3 +378,228 @@ def test_a_section_must_be_a_table() -> None:
 )
 def test_what_was_found_is_told_in_plain_characters(value: str, found: str) -> None:
     assert refused(text(TDX, {"version": value})).found == f"{found} at version"
+
+
+# SEV-SNP
+
+PINS = {name: getattr(SNP_CLAIMS, name) for name in ("measurement", "host_data", "family_id", "image_id")}
+BERGAMO = {"family": 0x19, "first_model": "0xa0", "last_model": "0xa1"}
+
+
+def test_everything_of_snp_is_kept_as_it_was_written() -> None:
+    edits = {
+        "snp.versions": "[3, 5]",
+        "snp.product_lines": '["Genoa", "Turin"]',
+        "snp.signing_keys": '["vlek"]',
+        "snp.csp_ids": '["CN=cc-us-east-2.amazonaws.com"]',
+        "snp.crl": '"require"',
+        "snp.flags": '["chip_id_masked"]',
+        "snp.chip_ids": f'["{DIGEST}"]',
+        "snp.denied_chip_ids": f'["{DIGEST}"]',
+        **tcb(floor(BERGAMO, snp=27, microcode=200), floor({"product_line": '"Turin"'}, fmc=1, advisories='"none"')),
+        "snp.min_current_version": '"1.55.40"',
+        "snp.min_committed_version": '"0.0.255"',
+        "snp.launch_mit_vector": "[0, 63]",
+        "snp.current_mit_vector": "[3]",
+        "snp.platform_info.required": '["ecc", "tio"]',
+        "snp.platform_info.forbidden": '["smt"]',
+        "snp.platform_info.unknown": '"none"',
+        "snp.guest_policy.required": '["single_socket"]',
+        "snp.guest_policy.forbidden": '["cxl_allow", "smt"]',
+        "snp.guest_policy.min_abi": '"1.55"',
+        "snp.vmpl": "[0, 1]",
+        "snp.report_id_ma": f'["{DIGEST}"]',
+        "snp.id_key_digests": f'["{REGISTER}"]',
+        "snp.author_key_digests": f'["{REGISTER}"]',
+        **pcr_rule({23: (b"x" * 32, b"y" * 32), 4: (bytes(32),)}),
+        "snp.images": f"[{image(**PINS, min_guest_svn=2**32 - 1)}]",
+        "snp.denied_measurements": f'["{REGISTER}", "{DIGEST}"]',
+    }
+    policy = load(SNP, edits)
+    assert policy.tees == ("snp",)
+    assert policy.tdx is None
+    assert policy.sgx is None
+    snp = policy.snp
+    assert snp is not None
+    assert snp.versions == frozenset({3, 5})
+    assert snp.product_lines == frozenset({ProductLine.GENOA, ProductLine.TURIN})
+    assert snp.signing_keys == frozenset({"vlek"})
+    assert snp.csp_ids == frozenset({"CN=cc-us-east-2.amazonaws.com", None})
+    assert snp.crl_required
+    assert snp.flags == frozenset({Flag.CHIP_ID_MASKED})
+    assert snp.chip_ids == snp.denied_chip_ids == snp.report_id_ma == frozenset({bytes.fromhex(DIGEST)})
+    assert snp.tcb is not None
+    assert (snp.tcb.table, snp.tcb.versions) == ("test 1", frozenset({"reported", "committed", "current", "launch"}))
+    models, line = snp.tcb.floors
+    assert models.processors == ((0x19, 0xA0), (0x19, 0xA1))
+    assert (models.levels, models.advisories) == ((("snp", 27), ("microcode", 200)), ("AMD-SB-3019",))
+    assert (line.processors, line.levels, line.advisories) == ((ProductLine.TURIN,), (("fmc", 1),), ())
+    assert snp.min_current_version == FirmwareVersion(1, 55, 40)
+    assert snp.min_committed_version == FirmwareVersion(0, 0, 255)
+    assert (snp.launch_mit_vector, snp.current_mit_vector) == (frozenset({0, 63}), frozenset({3}))
+    assert (snp.platform_info.required, snp.platform_info.forbidden) == (frozenset({"ecc", "tio"}), frozenset({"smt"}))
+    assert not snp.unknown_platform_info
+    assert snp.guest_policy.required == frozenset({"single_socket"})
+    assert snp.guest_policy.forbidden == frozenset({"cxl_allow", "smt"})
+    assert snp.min_guest_abi == (1, 55)
+    assert snp.vmpl == frozenset({0, 1})
+    assert snp.id_key_digests == snp.author_key_digests == frozenset({bytes.fromhex(REGISTER)})
+    assert snp.vtpm_pcrs == {4: frozenset({bytes(32)}), 23: frozenset({b"x" * 32, b"y" * 32})}
+    assert list(snp.vtpm_pcrs) == [4, 23]
+    assert isinstance(snp.images, tuple)
+    assert dict(snp.images[0].pins) == PINS
+    assert snp.images[0].min_svn == ("guest_svn", 2**32 - 1)
+    assert snp.denied_measurements == frozenset({bytes.fromhex(REGISTER), bytes.fromhex(DIGEST)})
+
+
+def test_a_guest_without_a_migration_agent_is_a_value_of_its_own() -> None:
+    snp = load(SNP, {"snp.report_id_ma": '"none"'}).snp
+    assert snp is not None
+    assert snp.report_id_ma == frozenset({b"\xff" * 32})
+
+
+@pytest.mark.parametrize(("written", "meant"), [('"none"', {}), ('"any"', None)])
+def test_a_word_may_stand_in_place_of_pcrs(written: str, meant: object) -> None:
+    snp = load(SNP, {"snp.vtpm_pcrs": written}).snp
+    assert snp is not None
+    assert snp.vtpm_pcrs == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "path", "found"),
+    [
+        ('"None"', "", '"None"'),
+        ("true", "", "true"),
+        (f'["{DIGEST}"]', "", "a list of 1"),
+        ("{}", "", "an empty table"),
+        (f'{{ "24" = ["{DIGEST}"] }}', "", 'the unknown member "24"'),
+        (f'{{ "04" = ["{DIGEST}"] }}', "", 'the unknown member "04"'),
+        (f'{{ "-1" = ["{DIGEST}"] }}', "", 'the unknown member "-1"'),
+        (f'{{ "PCR4" = ["{DIGEST}"] }}', "", 'the unknown member "PCR4"'),
+        ('{ "4" = [] }', ".4", "an empty list"),
+        ('{ "4" = "any" }', ".4", '"any"'),
+        ('{ "4" = "none" }', ".4", '"none"'),
+        (f'{{ "4" = "{DIGEST}" }}', ".4", f'"{DIGEST}"'),
+        (f'{{ "4" = ["{DIGEST}", "{DIGEST.upper()}"] }}', ".4", "a value that is listed twice"),
+        (f'{{ "4" = ["{REGISTER}"] }}', ".4[0]", "a string of 96 characters"),
+        (f'{{ "0" = ["{DIGEST}"], "4" = ["{DIGEST}", "{DIGEST[2:]}"] }}', ".4[1]", f'"{DIGEST[2:]}"'),
+    ],
+)
+def test_pcrs_are_numbers_with_values_of_32_bytes(written: str, path: str, found: str) -> None:
+    assert refused(text(SNP, {"snp.vtpm_pcrs": written})).found == f"{found} at snp.vtpm_pcrs{path}"
+
+
+def test_the_words_in_place_of_pcrs_are_told() -> None:
+    assert refused(text(SNP, {"snp.vtpm_pcrs": "1"})).wanted == 'a table; or "none"; or "any"'
+
+
+@pytest.mark.parametrize("path", ["snp.tcb.table", "snp.tcb.versions", "snp.tcb.floors"])
+def test_every_member_of_the_floors_must_be_there(path: str) -> None:
+    assert place(refused(text(SNP, {**tcb(), path: None}))) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("snp.versions", "[1]"),
+        ("snp.versions", "[6]"),
+        ("snp.product_lines", '["milan"]'),
+        ("snp.product_lines", '["Venice"]'),
+        ("snp.signing_keys", '["VCEK"]'),
+        ("snp.csp_ids", '"none"'),
+        ("snp.csp_ids", '["\\n"]'),
+        ("snp.crl", '"any"'),
+        ("snp.crl", "true"),
+        ("snp.flags", '["debug"]'),
+        ("snp.flags", '["pks"]'),
+        ("snp.chip_ids", f'["{bytes(64).hex()}"]'),
+        ("snp.chip_ids", f'["{sha256(bytes(64)).hexdigest()}"]'),
+        ("snp.denied_chip_ids", f'["{sha256(bytes(64)).hexdigest()}"]'),
+        ("snp.denied_chip_ids", '"any"'),
+        ("snp.tcb", '"none"'),
+        ("snp.min_current_version", '"1.55"'),
+        ("snp.min_current_version", '"1.55.256"'),
+        ("snp.min_current_version", '"1.055.1"'),
+        ("snp.min_current_version", '"1.55.40 "'),
+        ("snp.min_current_version", "1.55"),
+        ("snp.min_committed_version", '"1.55.40.0"'),
+        ("snp.launch_mit_vector", "[64]"),
+        ("snp.launch_mit_vector", '"any"'),
+        ("snp.current_mit_vector", "[-1]"),
+        ("snp.platform_info.required", '["SMT"]'),
+        ("snp.platform_info.required", '["bit6"]'),
+        ("snp.platform_info.forbidden", "[6]"),
+        ("snp.platform_info.unknown", "true"),
+        ("snp.guest_policy.required", '["debug"]'),
+        ("snp.guest_policy.forbidden", '["migrate_ma"]'),
+        ("snp.guest_policy.min_abi", '"1"'),
+        ("snp.guest_policy.min_abi", '"1.55.40"'),
+        ("snp.vmpl", "[4]"),
+        ("snp.vmpl", '"none"'),
+        ("snp.report_id_ma", f'"{DIGEST}"'),
+        ("snp.id_key_digests", f'["{DIGEST}"]'),
+        ("snp.author_key_digests", '"none"'),
+        ("snp.denied_measurements", '["00"]'),
+    ],
+)
+def test_a_value_of_snp_of_another_type_or_vocabulary_is_refused(path: str, value: str) -> None:
+    assert place(refused(text(SNP, {path: value}))).startswith(path)
+
+
+@pytest.mark.parametrize("field", ["platform_info", "guest_policy"])
+def test_bits_cannot_be_both_required_and_forbidden(field: str) -> None:
+    edits = {f"snp.{field}.required": '["smt", "rapl_dis"]', f"snp.{field}.forbidden": '["smt", "rapl_dis"]'}
+    error = refused(text(SNP, edits))
+    assert error.found == f"bit rapl_dis, which is required too at snp.{field}.forbidden"
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        (floor(), ""),
+        (floor(snp=0), ".snp"),
+        (floor(snp=256), ".snp"),
+        (floor(snp='"none"'), ".snp"),
+        (floor(snp=1, svn=1), ""),
+        (floor({"family": 256, "first_model": 0, "last_model": 0}, snp=1), ".family"),
+        (floor({"family": '"any"', "first_model": 0, "last_model": 0}, snp=1), ".family"),
+        (floor({"family": 0x19, "first_model": 2, "last_model": 1}, snp=1), ".last_model"),
+        (floor({"family": 0x19, "first_model": 2}, snp=1), ".last_model"),
+        (floor({"family": 0x19, "first_model": 0, "last_model": 0, "product_line": '"Milan"'}, snp=1), ""),
+        (floor({"product_line": '"any"'}, snp=1), ".product_line"),
+        (floor(snp=1, advisories='"any"'), ".advisories"),
+        (floor(snp=1, advisories='["INTEL-SA-00960"]'), ".advisories[0]"),
+    ],
+)
+def test_a_floor_is_of_some_processors_and_demands_something(written: str, path: str) -> None:
+    assert place(refused(text(SNP, tcb(written)))) == f"snp.tcb.floors[0]{path}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("snp.tcb.table", '""'),
+        ("snp.tcb.versions", '"any"'),
+        ("snp.tcb.versions", '["lowest"]'),
+        ("snp.tcb.floors", '"any"'),
+        ("snp.tcb.floors", "[]"),
+    ],
+)
+def test_floors_are_demanded_of_something(path: str, value: str) -> None:
+    assert place(refused(text(SNP, {**tcb(), path: value}))).startswith(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        (image(**dict.fromkeys(PINS, '"any"'), min_guest_svn=1), ""),
+        (image(**PINS), ".min_guest_svn"),
+        (image(**PINS, min_guest_svn=2**32), ".min_guest_svn"),
+        (image(**PINS, min_isvsvn=1), ""),
+        (image(**{**PINS, "measurement": bytes(32)}, min_guest_svn=0), ".measurement"),
+        (image(measurement=bytes(48), min_guest_svn=0), ".host_data"),
+        (image(image_digest='"any"', min_guest_svn=0), ".image_digest"),
+    ],
+)
+def test_an_snp_image_pins_something_and_a_security_version(written: str, path: str) -> None:
+    assert place(refused(text(SNP, {"snp.images": f"[{written}]"}))) == f"snp.images[0]{path}"

@@ -8,13 +8,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attestd.binding.keys import KeyAlgorithm
-from attestd.claims import Flag, PckCa, SgxClaims, TcbStatus, TdxClaims
+from attestd.claims import CpuClaims, FirmwareVersion, Flag, PckCa, ProductLine, TcbStatus, TcbVersion
 from attestd.errors import ConfigurationRefused, Reason
 from attestd.evidence import Scheme
 from attestd.policy import AppraisalPolicy, Check, Facts, KeyFacts, appraise, lint
 from attestd.result import Tier
 from attestd.validity import Validity
-from tests.policy.factory import PCK, SGX, SGX_CLAIMS, TCB, TDX, TDX_CLAIMS, image, load, status, text
+from tests.policy.factory import (
+    PCK,
+    SGX,
+    SGX_CLAIMS,
+    SNP,
+    SNP_CLAIMS,
+    TCB,
+    TDX,
+    TDX_CLAIMS,
+    VTPM,
+    floor,
+    image,
+    load,
+    pcr_rule,
+    status,
+    tcb,
+    text,
+)
 
 SHIPPED = [path.read_bytes() for path in sorted((Path(__file__).parents[2] / "policies").glob("*.toml"))]
 
@@ -59,7 +76,7 @@ def test_a_shipped_policy_with_one_edit_is_refused_or_loaded(raw: bytes, data: s
     load_or_refuse(raw[:start] + data.draw(st.one_of(st.binary(max_size=4), scraps.map(str.encode))) + raw[stop:])
 
 
-@given(st.sampled_from([TDX, SGX]), st.data(), literals)
+@given(st.sampled_from([TDX, SGX, SNP]), st.data(), literals)
 def test_a_policy_with_one_other_value_is_refused_or_loaded(
     fields: dict[str, str], data: st.DataObject, literal: str
 ) -> None:
@@ -116,6 +133,40 @@ tdx_claims = st.builds(
 sgx_claims = st.builds(
     lambda common, svn: SGX_CLAIMS._replace(**common, isvsvn=svn), intel(), st.integers(0, 2**16 - 1)
 )
+spl = st.integers(0, 255)
+tcbs = st.builds(TcbVersion, fmc=st.one_of(st.none(), spl), bootloader=spl, tee=spl, snp=spl, microcode=spl)
+vectors = st.one_of(st.none(), st.integers(0, 2**64 - 1))
+firmware = st.builds(FirmwareVersion, major=spl, minor=spl, build=spl)
+chip_ids = st.sampled_from([bytes(64), b"c" * 64])
+snp_claims = st.builds(
+    lambda report, line, hwid, csp_id, validity: SNP_CLAIMS._replace(
+        **report, vek=SNP_CLAIMS.vek._replace(product_line=line, hwid=hwid, csp_id=csp_id), validity=Validity(*validity)
+    ),
+    st.fixed_dictionaries(
+        {
+            "version": st.integers(2, 5),
+            "policy": st.integers(0, 2**64 - 1),
+            "platform_info": st.integers(0, 2**64 - 1),
+            "vmpl": st.integers(0, 3),
+            "guest_svn": st.integers(0, 2**32 - 1),
+            "signing_key": st.sampled_from(["vcek", "vlek"]),
+            "author_key_en": st.booleans(),
+            "crl_checked": st.booleans(),
+            "measurement": registers,
+            "chip_id": chip_ids,
+            "cpuid_fam_id": st.sampled_from([None, 0x19, 0x1A]),
+            "cpuid_mod_id": st.one_of(st.none(), spl),
+            "flags": flags,
+            **dict.fromkeys(["launch_mit_vector", "current_mit_vector"], vectors),
+            **dict.fromkeys(["current_version", "committed_version"], firmware),
+            **dict.fromkeys(["current_tcb", "reported_tcb", "committed_tcb", "launch_tcb"], tcbs),
+        }
+    ),
+    st.sampled_from(ProductLine),
+    st.sampled_from([None, b"c" * 64, b"c" * 8]),
+    st.sampled_from([None, "CN=cc-us-east-2.amazonaws.com"]),
+    st.tuples(times, times),
+)
 keys = st.builds(
     KeyFacts,
     binding=st.sampled_from(Scheme),
@@ -124,19 +175,36 @@ keys = st.builds(
     models=st.lists(st.binary(min_size=32, max_size=32), max_size=2).map(tuple),
     approved_models=st.frozensets(st.binary(min_size=32, max_size=32), max_size=2),
 )
-facts = st.builds(Facts, event_log_replayed=st.booleans(), collateral_issued_at=times, key=st.one_of(st.none(), keys))
+image_roles = st.frozensets(st.sampled_from(["worker", "proxy"]))
+facts = st.builds(
+    Facts,
+    event_log_replayed=st.booleans(),
+    collateral_issued_at=st.one_of(st.none(), times),
+    approved_images=st.dictionaries(
+        st.sampled_from([TDX_CLAIMS.image_digest, SGX_CLAIMS.image_digest, SNP_CLAIMS.image_digest]),
+        image_roles,
+        max_size=2,
+    ),
+    key=st.one_of(st.none(), keys),
+    vtpm=st.sampled_from([None, VTPM, VTPM._replace(pcrs=None)]),
+)
+
+
+STRICT = {
+    "bindings": '["cocoon"]',
+    "key_algorithms": '["RSA"]',
+    "models": '"registered"',
+    "max_age_seconds": "60",
+    "max_collateral_age_seconds": "60",
+    "allow_debug": "true",
+}
 
 
 def everything(section: str, images: str) -> dict[str, str]:
     """Switch every check on."""
     digest = f'["{"ab" * 32}"]'
     return {
-        "bindings": '["cocoon"]',
-        "key_algorithms": '["RSA"]',
-        "models": '"registered"',
-        "max_age_seconds": "60",
-        "max_collateral_age_seconds": "60",
-        "allow_debug": "true",
+        **STRICT,
         **status("OutOfDate", grace="60", advisories='"none"', tee=section),
         f"{section}.images": images,
         f"{section}.denied_measurements": digest,
@@ -157,6 +225,36 @@ def everything(section: str, images: str) -> dict[str, str]:
 END = "9999-12-31T23:59:59Z"
 TDX_IMAGES = f"[{image(not_after=END, role=chr(34) + 'worker' + chr(34), image_digest=TDX_CLAIMS.image_digest)}]"
 SGX_IMAGES = f"[{image(not_after=END, image_digest=SGX_CLAIMS.image_digest, min_isvsvn=9)}]"
+CHIP = f'["{"ab" * 32}"]'
+KEY_DIGEST = f'["{"00" * 48}"]'
+EVERYTHING_OF_SNP = {
+    **STRICT,
+    **tcb(floor(snp=23), floor({"product_line": '"Milan"'}, microcode=3)),
+    "snp.versions": "[2, 5]",
+    "snp.product_lines": '["Genoa"]',
+    "snp.signing_keys": '["vcek"]',
+    "snp.csp_ids": '["CN=other"]',
+    "snp.crl": '"require"',
+    "snp.chip_ids": CHIP,
+    "snp.denied_chip_ids": CHIP,
+    "snp.min_current_version": '"1.55.40"',
+    "snp.min_committed_version": '"1.55.40"',
+    "snp.launch_mit_vector": "[0]",
+    "snp.current_mit_vector": "[0]",
+    "snp.platform_info.required": '["ecc", "alias_check_complete"]',
+    "snp.platform_info.forbidden": '["smt"]',
+    "snp.platform_info.unknown": '"none"',
+    "snp.guest_policy.required": '["single_socket"]',
+    "snp.guest_policy.forbidden": '["smt"]',
+    "snp.guest_policy.min_abi": '"0.31"',
+    "snp.vmpl": "[0]",
+    "snp.report_id_ma": '"none"',
+    "snp.id_key_digests": KEY_DIGEST,
+    "snp.author_key_digests": KEY_DIGEST,
+    **pcr_rule({0: (bytes(32), b"x" * 32), 23: (b"\x17" * 32,)}),
+    "snp.denied_measurements": CHIP,
+    "snp.images": f"[{image(not_after=END, image_digest=SNP_CLAIMS.image_digest, min_guest_svn=9)}]",
+}
 POLICIES = [
     load(
         TDX,
@@ -171,12 +269,17 @@ POLICIES = [
         },
     ),
     load(SGX, everything("sgx", SGX_IMAGES)),
+    load(SNP, EVERYTHING_OF_SNP),
+    load(SNP, {**EVERYTHING_OF_SNP, "snp.images": '"registered"'}),
+    load(SNP, {"snp.vtpm_pcrs": '"none"'}),
+    load(TDX, everything("tdx", '"registered"')),
+    load(SGX, everything("sgx", '"registered"')),
     *map(AppraisalPolicy.load, SHIPPED),
 ]
 
 
-@given(st.sampled_from(POLICIES), st.one_of(tdx_claims, sgx_claims), facts, times)
-def test_appraisal_is_total(policy: AppraisalPolicy, claims: TdxClaims | SgxClaims, facts: Facts, at: datetime) -> None:
+@given(st.sampled_from(POLICIES), st.one_of(tdx_claims, sgx_claims, snp_claims), facts, times)
+def test_appraisal_is_total(policy: AppraisalPolicy, claims: CpuClaims, facts: Facts, at: datetime) -> None:
     appraisal = appraise(policy, claims, facts, at)
     checks = [found.check for found in appraisal.findings]
     assert len(set(checks)) == len(checks) > 0

@@ -8,24 +8,36 @@ from typing import Any
 
 import pytest
 
-from attestd.claims import Flag, SgxClaims, TcbStatus, TdxClaims
-from attestd.evidence import Scheme
-from attestd.policy import AppraisalPolicy, Check, appraise, lint
-from attestd.result import Tier
+from attestd import verifier
+from attestd.claims import Flag, ProductLine, SgxClaims, TcbStatus, TdxClaims
+from attestd.evidence import HclEvidence, Scheme, TpmQuoteEvidence
+from attestd.policy import AppraisalPolicy, Check, Facts, appraise, lint
+from attestd.policy.amd_rules import TCB_VERSIONS
+from attestd.result import Appraisal, Tier
+from attestd.snp.attestation import parse_attestation
 from attestd.validity import Validity
-from tests.evidence import IntelCase, intel_case, intel_cases
+from tests.evidence import IntelCase, intel_case, intel_cases, snp_case, snp_cases
 from tests.policy.factory import (
     AT,
     FACTS,
+    GENOA_TCB,
     REGISTERS,
     SGX_CLAIMS,
+    SNP,
+    SNP_CLAIMS,
     TDX_CLAIMS,
     changed,
     faults,
+    finding,
+    image,
+    load,
+    pcr_rule,
     verdict,
     with_key,
+    with_pcrs,
     with_tcb,
 )
+from tests.snp.baseline import vek_of, verified_case
 
 ROOT = Path(__file__).parents[2]
 COCOON_IMAGE = bytes.fromhex("04b3afd931d28680af91a15b09d672c40ad6b141f7f9089a8d67d595220f7436")
@@ -50,7 +62,9 @@ def test_what_is_remarked_of_the_shipped_policies_is_meant() -> None:
         "sgx.tcb.min_evaluation_data_number",
         "sgx.images",
     ]
-    assert [remark.partition(":")[0] for remark in lint(shipped("cocoon-tdx"))] == ["tdx.images"]
+    for tee in ("tdx", "snp"):
+        assert [remark.partition(":")[0] for remark in lint(shipped(f"cocoon-{tee}"))] == [f"{tee}.images"]
+    assert [remark.partition(":")[0] for remark in lint(shipped("strict-snp"))] == ["snp.images"]
 
 
 @pytest.mark.parametrize("flag", Flag)
@@ -141,10 +155,164 @@ def test_cocoon_accepts_the_image_of_the_real_quote() -> None:
     assert verdict(shipped("cocoon-tdx"), claims, COCOON).tier is Tier.AFFIRMING
 
 
+# SEV-SNP
+
+SNP_POLICIES = ("strict-snp", "cocoon-snp")
+NEW_TCB: dict[str, Any] = {f"{version}_tcb": GENOA_TCB._replace(snp=27) for version in TCB_VERSIONS}
+GOOD = SNP_CLAIMS._replace(**NEW_TCB)
+MILAN = {Check.PRODUCT_LINE, Check.TCB_FLOOR}
+OLD = MILAN | {Check.REPORT_VERSION, Check.PLATFORM_INFO}
+# What the strict policy finds in the genuine reports, most of which were made before the last advisory of the table.
+FOUND: dict[str, set[Check]] = {
+    "genoa-v3-aci": {Check.TCB_FLOOR},
+    "genoa-v3-azure-hcl": {Check.TCB_FLOOR},
+    "genoa-v3-model-a0": {Check.TCB_FLOOR},
+    "genoa-v5-model-a0": set(),
+    "milan-v2-azure-idblock": OLD | {Check.FLAGS},
+    "milan-v2-debug": OLD | {Check.DEBUG},
+    "milan-v2-plain": OLD,
+    "milan-v3-aci": MILAN,
+    "milan-v3-azure-hcl": MILAN,
+    "milan-v3-reported-below-current": MILAN,
+    "milan-v3-vlek-aws": MILAN | {Check.SIGNING_KEY, Check.FLAGS, Check.VMPL},
+    "milan-v5-gcp": {Check.PRODUCT_LINE},
+    "turin-v5-aci": set(),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_strict_finds_in_genuine_reports(name: str) -> None:
+    case = snp_case(f"real/{name}")
+    claims = verified_case(case)._replace(crl_checked=True)
+    judged = appraise(shipped("strict-snp"), claims, FACTS._replace(key=None), case.at)
+    assert set(faults(judged)) == FOUND[name]
+
+
+def test_no_genuine_report_is_left_out() -> None:
+    cases = [case.values[0] for case in snp_cases("real")]
+    if cases[0] is None:
+        pytest.skip("no evidence")
+    assert {case.folder.name for case in cases if case.document["verdict"] == "accept"} == set(FOUND)
+
+
+@pytest.mark.parametrize("name", SNP_POLICIES)
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        ({"crl_checked": False}, Check.CRL),
+        ({"flags": (Flag.DEBUG,)}, Check.DEBUG),
+        ({"flags": (Flag.MIGRATE_MA,)}, Check.FLAGS),
+        ({"flags": (Flag.PROVISIONAL_FIRMWARE,)}, Check.FLAGS),
+        ({"flags": (Flag.CHIP_ID_MASKED,)}, Check.FLAGS),
+        ({"vmpl": 1}, Check.VMPL),
+        ({"report_id_ma": bytes(32)}, Check.REPORT_ID_MA),
+        ({"signing_key": "vlek"}, Check.SIGNING_KEY),
+        ({"version": 2}, Check.REPORT_VERSION),
+        ({"platform_info": 0x05}, Check.PLATFORM_INFO),
+        ({"platform_info": 0x21}, Check.PLATFORM_INFO),
+        ({"policy": 0x23001F}, Check.GUEST_POLICY),
+        ({"cpuid_mod_id": 0x20}, Check.TCB_FLOOR),
+        ({"vek": GOOD.vek._replace(product_line=ProductLine.MILAN)}, Check.PRODUCT_LINE),
+        *(({f"{version}_tcb": GENOA_TCB._replace(snp=26)}, Check.TCB_FLOOR) for version in TCB_VERSIONS),
+    ],
+)
+def test_what_a_shipped_policy_refuses(name: str, changes: dict[str, Any], check: Check) -> None:
+    """S08, S09, S11, S12, S16, S21, S25, S29, S34."""
+    good = verdict(shipped(name), GOOD)
+    assert (good.tier, faults(good)) == (Tier.AFFIRMING, {})
+    bad = GOOD._replace(**changes)
+    found = set(faults(verdict(shipped(name), bad)))
+    # A report of version 2 has no bit for the alias check either.
+    assert found == ({check, Check.PLATFORM_INFO} if bad.version == 2 else {check})
+
+
+@pytest.mark.parametrize("name", SNP_POLICIES)
+@pytest.mark.parametrize("facts", [with_pcrs({}), with_pcrs(None)])
+def test_a_shipped_policy_takes_no_measurement_for_that_of_what_runs_below_it(name: str, facts: Facts) -> None:
+    """S32."""
+    assert set(faults(verdict(shipped(name), GOOD, facts))) == {Check.VTPM_PCRS}
+
+
+def azure(policy: AppraisalPolicy) -> Appraisal:
+    """Appraise what a genuine machine of Azure has sent."""
+    case = snp_case("azure-hcl/milan-v3-quote")
+    pcrs = b"".join(map(bytes.fromhex, case.document["pcrs_sha256"]))
+    quote = TpmQuoteEvidence(message=case.read("tpm_quote.msg"), signature=case.read("tpm_quote.sig"), pcrs=pcrs)
+    cpu = HclEvidence(hcl_report=case.read("hcl_report.bin"), tpm_quote=quote)
+    vek = vek_of(case.vek or b"", case.issuer, case.anchors, case.at)
+    result = verifier.appraise(
+        verifier.AmdSubject(parse_attestation(cpu), vek, None),
+        evidence=None,
+        policy=policy,
+        registry_id="test",
+        approved_models=frozenset(),
+        approved_images={},
+        at=case.at,
+    )
+    return result.appraisal
+
+
+def test_a_genuine_machine_of_azure() -> None:
+    """What the README has for an example are its measurement and two of its PCRs."""
+    (example,) = [tomllib.loads(text)["snp"] for text in readme_examples() if "vtpm_pcrs" in text]
+    paravisor, pcrs = example["images"][0], {int(number): values for number, values in example["vtpm_pcrs"].items()}
+    pins = {name: f'"{paravisor[name]}"' for name in ("measurement", "host_data", "family_id", "image_id")}
+    images = {"snp.images": f"[{image(**pins, min_guest_svn=paravisor['min_guest_svn'])}]"}
+    accepted = {number: tuple(map(bytes.fromhex, values)) for number, values in pcrs.items()}
+    assert len(accepted) == 2
+    assert azure(load(SNP, {**images, **pcr_rule(accepted)})).tier is Tier.AFFIRMING
+    for number, (value,) in accepted.items():
+        other = azure(load(SNP, {**images, **pcr_rule({**accepted, number: (bytes(32),)})}))
+        assert set(faults(other)) == {Check.VTPM_PCRS}
+        assert finding(other, Check.VTPM_PCRS).got == ((f"PCR {number}", value),)
+    assert set(faults(azure(load(SNP, {**images, "snp.vtpm_pcrs": '"none"'})))) == {Check.VTPM_PCRS}
+    for name in SNP_POLICIES:
+        assert faults(azure(shipped(name)))[Check.VTPM_PCRS] is Tier.CONTRAINDICATED
+
+
+def test_cocoon_accepts_approved_images_alone() -> None:
+    other = GOOD._replace(measurement=b"x" * 48)
+    assert set(faults(verdict(shipped("cocoon-snp"), other))) == {Check.IMAGE}
+    assert set(faults(verdict(shipped("cocoon-snp"), GOOD, with_key(role="proxy")))) == {Check.IMAGE_ROLE}
+    assert set(faults(verdict(shipped("cocoon-snp"), TDX_CLAIMS))) == {Check.TEE}
+    assert verdict(shipped("strict-snp"), other).tier is Tier.AFFIRMING
+
+
+def floor_table() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "policies/tables/snp-tcb-floors.toml").read_text())
+
+
+@pytest.mark.parametrize("name", SNP_POLICIES)
+def test_a_shipped_policy_has_the_floors_of_the_table(name: str) -> None:
+    table, policy = floor_table(), tomllib.loads((ROOT / "policies" / f"{name}.toml").read_text())
+    assert policy["snp"]["tcb"]["table"] == f"{table['name']} {table['version']}"
+    assert policy["snp"]["tcb"]["floors"] == table["floors"]
+
+
+@pytest.mark.parametrize(
+    ("processor", "snp", "open_"),
+    [
+        ((0x19, 0x01), 23, ("AMD-SB-3019", "AMD-SB-3023")),
+        ((0x19, 0x0F), 24, ("AMD-SB-3023",)),
+        ((0x19, 0x11), 22, ("AMD-SB-3019", "AMD-SB-3023")),
+        ((0x19, 0xA0), 23, ("AMD-SB-3023",)),
+        ((0x1A, 0x02), 3, ("AMD-SB-3023",)),
+    ],
+)
+def test_the_table_tells_which_advisories_are_open(
+    processor: tuple[int, int], snp: int, open_: tuple[str, ...]
+) -> None:
+    """snp.md, 5.2."""
+    family, model = processor
+    claims = GOOD._replace(cpuid_fam_id=family, cpuid_mod_id=model, launch_tcb=GENOA_TCB._replace(snp=snp))
+    (found,) = [found for found in verdict(shipped("strict-snp"), claims).findings if found.check == Check.TCB_FLOOR]
+    assert found.got == ("out_of_date", ("launch", "snp", snp), ("open", *open_))
+
+
 def readme_examples() -> list[str]:
-    return (ROOT / "policies" / "README.md").read_text().split("```toml\n")[1:]
+    parts = (ROOT / "policies" / "README.md").read_text().split("```toml\n")[1:]
+    return [part.partition("```")[0] for part in parts]
 
 
 def test_the_examples_in_the_readme_are_toml() -> None:
-    examples = [tomllib.loads(example.partition("```")[0]) for example in readme_examples()]
-    assert len(examples) == 5
+    assert len([tomllib.loads(example) for example in readme_examples()]) == 8

@@ -1,0 +1,260 @@
+"""What a service takes of AMD's documents: held against the registry's marks, counted, and told from what it was."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attestd.endorsements import FolderEndorsements, write_bundle
+from attestd.errors import AttestdError, Reason, Unavailable
+from attestd.evidence import SnpEvidence
+from attestd.metrics import Metrics
+from attestd.registrar.authentic import Authenticator
+from attestd.registrar.collateral import CollateralStore, marks_of
+from attestd.registry import Registry
+from attestd.simulator import AT, BERGAMO, AmdVendor, SnpAttester, Vendor, pem
+from attestd.snp.attestation import SnpAttestation, parse_attestation
+from attestd.verifier import AmdSubject, verify_subject
+from attestd.x509 import Certificate, TrustAnchors
+from tests.refusals import not_authentic, refused, rejected
+from tests.registry.samples import REGISTRY_ID
+
+INTEL, AMD = Vendor.of(), AmdVendor.of()
+ARK = Certificate(AMD.ark.der)
+ANCHORS = TrustAnchors.load([INTEL.root.der, AMD.ark.der])
+ATTESTER = SnpAttester.of(AMD)
+EXPIRY = 'attestd_collateral_expiry_timestamp_seconds{tee="snp"}'
+
+
+def crl(number: int, revoked: tuple[int, ...] = ()) -> bytes:
+    return AMD.crl(revoked, edit=lambda form: form.numbered(number))
+
+
+def attestation(table: bytes | None = None) -> SnpAttestation:
+    return parse_attestation(SnpEvidence(report=ATTESTER.report(), certificates=table))
+
+
+class Service:
+    """A store over a folder, on a registry that may be away."""
+
+    def __init__(self, folder: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.registry = registry
+        self._monkeypatch = monkeypatch
+        self.metrics = Metrics("0", simulated=True)
+        self.authenticator = Authenticator(ANCHORS)
+        self.start()
+
+    def start(self) -> None:
+        """Start again: what was held in memory is gone."""
+        self.store = CollateralStore(FolderEndorsements(self.folder, ANCHORS, AT), self.registry, self.metrics)
+
+    def put(self, name: str, raw: bytes) -> None:
+        (self.folder / name).write_bytes(raw)
+
+    def refresh(self) -> None:
+        self.store.refresh(AT)
+
+    def subject(self, table: bytes | None = None, *, crl_required: bool = False) -> AmdSubject:
+        return self.authenticator.amd(attestation(table), self.store.snp(), AT, crl_required=crl_required)
+
+    def lose_the_database(self) -> None:
+        def write(*_: Any, **__: Any) -> Future[None]:
+            failed: Future[None] = Future()
+            failed.set_exception(Unavailable(Reason.DATABASE_UNAVAILABLE, found="nothing", wanted="an answer"))
+            return failed
+
+        self._monkeypatch.setattr(self.registry, "write", write)
+
+    def find_the_database(self) -> None:
+        self._monkeypatch.undo()
+
+    def metric(self, sample: str) -> float:
+        lines = self.metrics.exposition().decode().splitlines()
+        (value,) = [line.removeprefix(sample) for line in lines if line.startswith(sample)]
+        return float(value)
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    folder = tmp_path / "endorsements"
+    folder.mkdir()
+    (folder / "ask.pem").write_bytes(pem(AMD.ask.der))
+    (folder / "vcek.der").write_bytes(ATTESTER.vek.der)
+    registry = Registry.open(f"sqlite:///{tmp_path}/attestd.db", registry_id=REGISTRY_ID, at=AT)
+    yield Service(folder, registry, monkeypatch)
+    monkeypatch.undo()
+    registry.close()
+
+
+def number(subject: AmdSubject) -> int | None:
+    return None if subject.crl is None else subject.crl.number
+
+
+def test_nothing_is_taken_before_the_first_refresh(service: Service) -> None:
+    with refused(Unavailable, Reason.SNP_ENDORSEMENTS_MISSING):
+        service.subject()
+    assert service.store.admitted() == frozenset()
+    service.refresh()
+    assert number(service.subject()) is None
+
+
+def test_crl_is_used_as_soon_as_it_was_compared(service: Service) -> None:
+    service.put("crl.der", crl(4))
+    service.refresh()
+    assert number(service.subject(crl_required=True)) == 4
+    service.put("crl.der", crl(5))
+    assert number(service.subject()) == 4
+    service.refresh()
+    assert number(service.subject()) == 5
+
+
+def test_older_crl_is_refused_after_a_restart_too(service: Service) -> None:
+    """C34, C40: what was seen is in the database."""
+    service.put("crl.der", crl(5))
+    service.refresh()
+    service.put("crl.der", crl(4))
+    service.refresh()
+    assert number(service.subject()) == 5
+    before = service.store.admitted()
+    service.start()
+    service.refresh()
+    for required in (False, True):
+        with rejected(Reason.SNP_CRL_ROLLBACK):
+            service.subject(crl_required=required)
+    assert service.store.admitted() != before
+    # The evidence may bring along the one that was seen, or a newer one.
+    assert number(service.subject(ATTESTER.certificate_table(crl(5)))) == 5
+    service.put("crl.der", crl(6))
+    service.refresh()
+    assert number(service.subject()) == 6
+
+
+def test_the_same_crl_is_no_rollback(service: Service) -> None:
+    service.put("crl.der", crl(5))
+    for _ in range(2):
+        service.start()
+        service.refresh()
+        assert number(service.subject()) == 5
+
+
+def test_marks_of_a_subject(service: Service) -> None:
+    service.refresh()
+    assert marks_of(service.subject()) == []
+    service.put("crl.der", crl(5))
+    service.refresh()
+    (mark,) = marks_of(service.subject())
+    assert (mark.kind, mark.id, mark.value >> 40) == ("ark_crl", "ARK-Genoa", 5)
+
+
+def test_while_the_database_is_away_nothing_new_is_taken(service: Service) -> None:
+    service.put("crl.der", crl(5))
+    service.lose_the_database()
+    service.refresh()
+    with refused(Unavailable, Reason.SNP_ENDORSEMENTS_MISSING):
+        service.subject()
+    service.find_the_database()
+    service.refresh()
+    service.lose_the_database()
+    service.put("crl.der", crl(6))
+    service.refresh()
+    assert number(service.subject()) == 5
+    service.find_the_database()
+    service.refresh()
+    assert number(service.subject()) == 6
+
+
+def test_intel_s_while_the_database_is_away(service: Service) -> None:
+    write_bundle(service.folder / "tdx", INTEL.collateral())
+    service.lose_the_database()
+    service.refresh()
+    assert not any(len(digests) > 1 for digests in service.store.admitted())
+    service.find_the_database()
+    service.refresh()
+    admitted = service.store.admitted()
+    assert any(len(digests) > 1 for digests in admitted)
+    service.lose_the_database()
+    service.refresh()
+    assert service.store.admitted() == admitted
+
+
+def test_what_is_in_use_differs_whenever_verdicts_may(service: Service) -> None:
+    seen = []
+    for name, raw in (("none", b""), ("crl.der", crl(5)), ("crl.der", crl(6)), ("asvk.pem", pem(AMD.asvk.der))):
+        service.put(name, raw)
+        service.refresh()
+        seen.append(service.store.admitted())
+    assert len(set(seen)) == len(seen)
+    # A key whose evidence lacked its VCEK is tried again in any case.
+    service.put("other_vcek.der", SnpAttester.of(AMD, BERGAMO).vek.der)
+    service.refresh()
+    assert (len(service.store.snp().veks), service.store.admitted()) == (2, seen[-1])
+
+
+def test_revoked_ask_is_refused(service: Service) -> None:
+    service.put("crl.der", crl(4))
+    service.refresh()
+    before = service.store.admitted()
+    assert verify_subject(service.subject(), AT).claims.tee == "snp"
+    service.put("crl.der", crl(5, (AMD.ask.serial_number,)))
+    service.refresh()
+    assert service.store.admitted() != before
+    with not_authentic(Reason.SNP_ASK_REVOKED):
+        verify_subject(service.subject(), AT)
+
+
+def test_expired_crl_is_no_use(service: Service) -> None:
+    service.put("crl.der", crl(4))
+    service.refresh()
+    after = service.store.snp().crls[ARK].validity.not_after + timedelta(seconds=1)
+    assert service.store.in_force(AT)
+    assert not service.store.in_force(after)
+    service.store.refresh(after)
+    with rejected(Reason.SNP_CRL_EXPIRED):
+        verify_subject(service.subject(), after)
+
+
+def test_nothing_at_all_is_no_worse(service: Service) -> None:
+    service.refresh()
+    assert service.store.in_force(AT)
+
+
+def test_gauges(service: Service) -> None:
+    service.refresh()
+    assert service.metric(EXPIRY) == 0
+    service.put("crl.der", crl(4))
+    service.put("bad_crl.der", b"no CRL")
+    service.refresh()
+    assert service.metric(EXPIRY) == service.store.snp().crls[ARK].validity.not_after.timestamp()
+    assert service.metric("attestd_collateral_refused_files") == 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is kept of authenticated keys
+
+
+def test_certificate_that_came_is_authenticated_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.refresh()
+    table = ATTESTER.certificate_table()
+    alone = pem(ATTESTER.vek.der)
+    made = [service.subject(evidence).vek for evidence in (None, alone, table)]
+    monkeypatch.setattr("attestd.registrar.authentic.authenticate_vek", None)
+    assert [service.subject(evidence).vek for evidence in (None, alone, table)] == made
+
+
+def test_what_was_not_authentic_is_not_kept(service: Service) -> None:
+    service.refresh()
+    mallory = AmdVendor.of(seed="mallory")
+    forged = SnpAttester.of(replace(AMD, ask=mallory.ask)).vek.der
+    for _ in range(2):
+        for raw in (pem(forged), pem(ATTESTER.vek.der, mallory.ask.der)):
+            with pytest.raises(AttestdError) as caught:
+                service.subject(raw)
+            assert caught.value.reason is Reason.SNP_VEK_CHAIN
+        with not_authentic(Reason.SNP_UNTRUSTED_ROOT):
+            service.subject(pem(*ATTESTER.chain[:2], mallory.ark.der))
+        assert service.subject(pem(*ATTESTER.chain)).vek.root == ARK
