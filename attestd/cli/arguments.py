@@ -9,7 +9,7 @@ from typing import Final, Never
 
 from attestd import __version__
 from attestd.cli.screen import MISUSE, complain
-from attestd.codec import load_hex, load_time
+from attestd.codec import load_digest, load_hex, load_time
 from attestd.errors import Malformed
 
 _DESCRIPTION: Final = "Verifies confidential computing evidence and registers the keys that it proves."
@@ -19,7 +19,7 @@ exit status:
   1  misuse                                4  endorsements missing or unavailable
   2  malformed                             5  warning or contraindicated under the policy
 """
-_TEES: Final = ("tdx", "sgx")
+_TEES: Final = ("tdx", "sgx", "snp")
 
 
 class _Parser(ArgumentParser):
@@ -56,7 +56,19 @@ def _command(add: Callable[..., ArgumentParser], name: str, module: str, prose: 
 def _add_verify(parser: ArgumentParser) -> None:
     parser.add_argument("--tee", required=True, choices=_TEES, help="which TEE made the evidence")
     parser.add_argument(
-        "--evidence", required=True, type=Path, metavar="FILE", help="a quote, as the driver returned it"
+        "--evidence",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="a quote or a report, as the driver returned it; for snp also with its certificate table, or Azure's",
+    )
+    parser.add_argument(
+        "--certificates",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="snp: what came beside the report: a certificate table, or VCEK or VLEK, ASK and ARK; may be repeated",
     )
     parser.add_argument(
         "--endorsements",
@@ -69,21 +81,38 @@ def _add_verify(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--report-data", type=hexadecimal(64), metavar="HEX", help="64 bytes that the report must carry"
     )
+    parser.add_argument("--tpm-quote", type=Path, metavar="FILE", help="snp on Azure: the TPMS_ATTEST of its vTPM")
+    parser.add_argument("--tpm-signature", type=Path, metavar="FILE", help="snp on Azure: the signature of that quote")
+    parser.add_argument("--tpm-pcrs", type=Path, metavar="FILE", help="snp on Azure: PCR 0 to 23, 32 bytes each")
+    parser.add_argument(
+        "--nonce", type=hexadecimal(None), metavar="HEX", help="snp on Azure: what that quote must carry (extraData)"
+    )
     parser.add_argument("--event-log", type=Path, metavar="FILE", help="a CCEL or dstack log that must replay")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="appraise under this policy")
+    parser.add_argument(
+        "--approved-image",
+        action="append",
+        default=[],
+        type=digest,
+        metavar="sha256:HEX",
+        help="an image that counts as registered, where the policy asks for that; may be repeated",
+    )
     _add_anchors_and_time(parser)
     _add_json(parser)
 
 
 def _add_inspect(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help="a quote, a Cocoon RA-TLS certificate, an event log or Intel's JSON"
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="a quote or report, a Cocoon RA-TLS certificate, an event log, Intel's JSON, AMD's certificates or a CRL",
     )
     _add_json(parser)
 
 
 def _add_diff(parser: ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="a quote or a Cocoon RA-TLS certificate")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a quote or report, or a Cocoon RA-TLS certificate")
     parser.add_argument("--policy", required=True, type=Path, metavar="FILE", help="whose images to compare with")
     _add_json(parser)
 
@@ -93,6 +122,24 @@ def _add_policy(parser: ArgumentParser) -> None:
     check = _command(actions.add_parser, "check", "policy", "read a policy strictly; print its digest and what is lax")
     check.add_argument("file", type=Path, metavar="FILE")
     _add_json(check)
+    measure = _command(actions.add_parser, "measure-snp", "measure", "compute the launch measurement of an SNP machine")
+    measure.add_argument("--ovmf", required=True, type=Path, metavar="FILE", help="the firmware, built for SEV-SNP")
+    measure.add_argument("--kernel", type=Path, metavar="FILE", help="where kernel hashes are measured")
+    measure.add_argument("--initrd", type=Path, metavar="FILE")
+    measure.add_argument("--append", metavar="TEXT", help="the kernel's command line")
+    measure.add_argument("--vcpus", required=True, type=number(1, 4096), metavar="N", help="how many vCPUs")
+    measure.add_argument("--vcpu-type", metavar="NAME", help="the CPU model of QEMU, such as EPYC-Genoa")
+    measure.add_argument(
+        "--vmm", choices=("qemu", "ec2", "gce"), default="qemu", help="what starts it; qemu by default"
+    )
+    measure.add_argument(
+        "--guest-features",
+        type=number(0, 2**64 - 1),
+        default=1,
+        metavar="N",
+        help="SEV_FEATURES of the VMSA, as 0x1 (SNP alone), which is the default",
+    )
+    _add_json(measure)
 
 
 def _add_endorsements(parser: ArgumentParser) -> None:
@@ -143,13 +190,37 @@ def time(text: str) -> datetime:
         raise ArgumentTypeError(f"not an RFC 3339 time such as {error.wanted}") from None
 
 
-def hexadecimal(size: int) -> Callable[[str], bytes]:
-    """Make what takes `size` bytes in hex."""
+def digest(text: str) -> bytes:
+    """Take a SHA-256 digest."""
+    try:
+        return load_digest(text)
+    except Malformed:
+        raise ArgumentTypeError("wanted sha256:<64 hex digits in lower case>") from None
+
+
+def number(least: int, most: int) -> Callable[[str], int]:
+    """Make what takes an integer from `least` to `most`, decimal or with 0x."""
+
+    def load(text: str) -> int:
+        try:
+            value = int(text, 0)
+        except ValueError:
+            value = -1
+        if least <= value <= most:
+            return value
+        raise ArgumentTypeError(f"wanted an integer from {least} to {most}")
+
+    return load
+
+
+def hexadecimal(size: int | None) -> Callable[[str], bytes]:
+    """Make what takes `size` bytes in hex, or any number of them."""
 
     def load(text: str) -> bytes:
         try:
             return load_hex(text, size=size)
         except Malformed as error:
-            raise ArgumentTypeError(f"found {error.found}, wanted {size} bytes in hex") from None
+            wanted = "bytes" if size is None else f"{size} bytes"
+            raise ArgumentTypeError(f"found {error.found}, wanted {wanted} in hex") from None
 
     return load

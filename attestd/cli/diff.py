@@ -8,8 +8,9 @@ from attestd.cli.inputs import evidence, policy
 from attestd.cli.report import NOTICE, load_report, measurements
 from attestd.cli.screen import NOT_AFFIRMING, VERIFIED, coloured, pairs, show
 from attestd.codec import Json, dump_digest, dump_time
-from attestd.evidence import MAX_QUOTE_SIZE
+from attestd.evidence import MAX_SNP_REPORT_SIZE, Tee
 from attestd.policy import AppraisalPolicy, Image
+from attestd.policy.rules import Images
 
 
 class _Register(NamedTuple):
@@ -35,27 +36,27 @@ class _Comparison(NamedTuple):
 def run(arguments: Namespace) -> int:
     """Compare a file with every image of a policy; the status says whether one of them is the same."""
     under = policy(arguments.policy)
-    quote = load_report(evidence(arguments.file, MAX_QUOTE_SIZE)).quote
-    measured = measurements(quote.body)
-    images = _images(under, quote.tee)
-    compared = [_compare(image, measured) for image in images or ()]
+    reported = load_report(evidence(arguments.file, MAX_SNP_REPORT_SIZE))
+    measured = measurements(reported.body)
+    images = _images(under, reported.tee)
+    compared = [_compare(image, measured) for image in images] if isinstance(images, tuple) else []
     accepted = images is None or any(comparison.outcome == "same" for comparison in compared)
     document: dict[str, Json] = {
         "verified": False,
         "notice": NOTICE,
-        "tee": quote.tee,
+        "tee": reported.tee,
         "policy": dump_digest(under.digest),
         "measurements": {name: _text(value) for name, value in measured.items()},
         "accepted": accepted,
-        "images": None if images is None else [_export(comparison) for comparison in compared],
+        "images": [_export(comparison) for comparison in compared] if isinstance(images, tuple) else images,
     }
-    show(arguments, document, lambda: _lines(compared, images, quote.tee))
+    show(arguments, document, lambda: _lines(compared, images, reported.tee))
     return VERIFIED if accepted else NOT_AFFIRMING
 
 
-def _images(under: AppraisalPolicy, tee: str) -> tuple[Image, ...] | None:
+def _images(under: AppraisalPolicy, tee: Tee) -> Images:
     """Return the accepted images: none where the policy has no section for the TEE, None where any image will do."""
-    section = under.tdx if tee == "tdx" else under.sgx
+    section = {"tdx": under.tdx, "sgx": under.sgx, "snp": under.snp}[tee]
     return () if section is None else section.images
 
 
@@ -65,9 +66,11 @@ def _compare(image: Image, measured: Mapping[str, bytes | int]) -> _Comparison:
         _Register(name, _text(measured.get(name)), _text(want), "differs" if name in differing else "same")
         for name, want in image.pins
     ]
-    isvsvn = measured.get("isvsvn", 0)
-    if isinstance(isvsvn, int) and isvsvn < image.min_isvsvn:
-        registers.append(_Register("isvsvn", isvsvn, f"{image.min_isvsvn} or more", "differs"))
+    if image.min_svn is not None:
+        name, least = image.min_svn
+        svn = measured[name]
+        if isinstance(svn, int) and svn < least:
+            registers.append(_Register(name, svn, f"{least} or more", "differs"))
     return _Comparison(image, tuple(registers))
 
 
@@ -89,10 +92,10 @@ def _export(comparison: _Comparison) -> Json:
     }
 
 
-def _lines(compared: Sequence[_Comparison], images: tuple[Image, ...] | None, tee: str) -> Iterator[str]:
+def _lines(compared: Sequence[_Comparison], images: Images, tee: Tee) -> Iterator[str]:
     yield f"{coloured('unverified')}: {NOTICE}"
     if not compared:
-        yield "The policy accepts any image." if images is None else f"The policy accepts no image of {tee}."
+        yield _instead(images, tee)
     for comparison in compared:
         image = comparison.image
         until = "" if image.not_after is None else f", until {dump_time(image.not_after)}"
@@ -102,3 +105,14 @@ def _lines(compared: Sequence[_Comparison], images: tuple[Image, ...] | None, te
             yield f"  {register.name}: {coloured(register.outcome)}"
             if register.outcome == "differs":
                 yield from (f"    {line}" for line in pairs({"found": register.got, "wanted": register.want}))
+
+
+def _instead(images: Images, tee: Tee) -> str:
+    """Say why there is nothing to compare with."""
+    match images:
+        case None:
+            return "The policy accepts any image."
+        case "registered":
+            return "The policy accepts the images that the registry has approved: look for the image digest there."
+        case _:
+            return f"The policy accepts no image of {tee}."

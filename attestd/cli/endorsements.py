@@ -1,17 +1,23 @@
-"""`attestd endorsements import` and `list`: collateral on its way to the folder that the service reads."""
+"""`attestd endorsements import` and `list`: what vendors say, on its way to the folder that the service reads."""
 
 from argparse import Namespace
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
-from attestd.cli.inputs import bundles, effective_time, trust_anchors
+from attestd.claims import ProductLine, TcbVersion
+from attestd.cli.inputs import bundles, effective_time, files
 from attestd.cli.screen import VERIFIED, coloured, exit_status, show, table
 from attestd.codec import Json, dump_time
-from attestd.endorsements import Bundle, high_water, write_bundle
+from attestd.endorsements import Bundle, amd_documents, bundles_in, crl_newness, high_water, write_bundle, write_files
+from attestd.endorsements.source import HighWater
 from attestd.errors import AttestdError, EndorsementRejected, Reason, Unavailable
+from attestd.settings import load_anchors
+from attestd.snp.collateral import Document, Refusal, collect
+from attestd.snp.vek import Vek
 from attestd.tdx.collateral import Collateral, RawCollateral, authenticate_collateral
-from attestd.x509 import TrustAnchors
+from attestd.x509 import Certificate, RevocationList, TrustAnchors
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +38,35 @@ class _Refused:
 
 
 _Row = _Authentic | _Refused
+_AmdRow: TypeAlias = Document | Refusal
 
 
 def run(arguments: Namespace) -> int:
-    """Authenticate every bundle, copy or list it; the status is that of the worst refusal."""
+    """Authenticate every bundle and document of AMD's, copy or list it; the status is that of the worst refusal."""
     at = effective_time(arguments.at)
-    anchors = trust_anchors(arguments.trust_anchors)
-    found = bundles([arguments.source])
-    if not found:
+    anchors = load_anchors(arguments.trust_anchors)
+    found = files(arguments.source)
+    collected = collect(amd_documents(found), anchors, at)
+    rows = [_authenticate(bundle, anchors, at) for bundle in bundles_in(found)]
+    amd: list[_AmdRow] = [*collected.documents, *collected.refusals]
+    if not rows and not amd:
         raise Unavailable(
-            Reason.TDX_ENDORSEMENTS_MISSING, found="no collateral", wanted="tcb_info.json and the files that go with it"
+            Reason.TDX_ENDORSEMENTS_MISSING,
+            found="no collateral",
+            wanted="tcb_info.json and the files that go with it, or AMD's certificates and CRLs",
         )
-    rows = [_authenticate(bundle, anchors, at) for bundle in found]
     if arguments.action == "import":
         rows = [_import(row, arguments.to, anchors, at) for row in rows]
-    document: dict[str, Json] = {"at": dump_time(at), "bundles": [_export(row) for row in rows]}
-    show(arguments, document, lambda: _lines(rows))
-    return max((exit_status(row.error) for row in rows if isinstance(row, _Refused)), default=VERIFIED)
+        amd = [_import_amd(row, arguments.to, anchors, at) for row in amd]
+    document: dict[str, Json] = {
+        "at": dump_time(at),
+        "bundles": [_export(row) for row in rows],
+        "amd": [_export_amd(row) for row in amd],
+    }
+    show(arguments, document, lambda: [*_lines(rows), *_amd_lines(amd)])
+    return max(
+        (exit_status(row.error) for row in (*rows, *amd) if isinstance(row, _Refused | Refusal)), default=VERIFIED
+    )
 
 
 def _authenticate(bundle: Bundle, anchors: TrustAnchors, at: datetime) -> _Row:
@@ -79,14 +97,68 @@ def _refuse_older(folder: Path, incoming: Collateral, anchors: TrustAnchors, at:
         match _authenticate(bundle, anchors, at):
             case _Authentic(collateral=there):
                 for old, new in zip(high_water(there), high_water(incoming), strict=True):
-                    if new < old:
-                        raise EndorsementRejected(
-                            Reason.TDX_ROLLBACK,
-                            found=f"{new.kind} {new.number} of {dump_time(new.issued)}",
-                            wanted=f"{old.number} of {dump_time(old.issued)}, which is there, or newer",
-                        )
+                    _require_no_older(old, new, Reason.TDX_ROLLBACK)
             case _Refused():  # what is no use is replaced
                 pass
+
+
+def _require_no_older(old: HighWater, new: HighWater, reason: Reason) -> None:
+    if new < old:
+        raise EndorsementRejected(
+            reason,
+            found=f"{new.kind} {new.number} of {dump_time(new.issued)}",
+            wanted=f"{old.number} of {dump_time(old.issued)}, which is there, or newer",
+        )
+
+
+def _import_amd(row: _AmdRow, to: Path, anchors: TrustAnchors, at: datetime) -> _AmdRow:
+    """Write a document that is authentic and, if it is a CRL, no older than the one that is there."""
+    match row:
+        case Refusal():
+            return row
+        case Document(raw=raw, content=content, root=root):
+            path = _path(row)
+            if isinstance(content, RevocationList) and (to / path).is_file():
+                there = collect(amd_documents(files(to / path)), anchors, at).endorsements.crls.get(root, content)
+                try:
+                    _require_no_older(crl_newness(root, there), crl_newness(root, content), Reason.SNP_CRL_ROLLBACK)
+                except EndorsementRejected as error:
+                    return Refusal(str(path), error)
+            write_files(to / path.parent, {path.name: raw})
+            return row._replace(name=str(path))
+
+
+def _path(document: Document) -> PurePosixPath:
+    """Return where a document belongs: VCEKs as trustee's offline store has them."""
+    line, content = _line(document).lower(), document.content
+    match content:
+        case RevocationList():
+            return PurePosixPath("amd", f"{line}_crl.der")
+        case Certificate():
+            return PurePosixPath("amd", f"{line}_{content.serial_number:x}_{_kind(content)}.der")
+        case Vek(claims=claims):
+            if claims.hwid is None:
+                return PurePosixPath("vlek", f"{content.digests[0].hex()}_vlek.der")
+            return PurePosixPath("vcek", claims.hwid.hex(), f"{_tcb_in_name(claims.tcb)}_vcek.der")
+
+
+def _tcb_in_name(tcb: TcbVersion) -> str:
+    levels = f"bl{tcb.bootloader:02}_tee{tcb.tee:02}_snp{tcb.snp:02}_ucode{tcb.microcode:02}"
+    return levels if tcb.fmc is None else f"{levels}_fmc{tcb.fmc:02}"
+
+
+def _line(document: Document) -> ProductLine:
+    return ProductLine(document.root.common_name.removeprefix("ARK-"))
+
+
+def _kind(content: Certificate | Vek | RevocationList) -> str:
+    match content:
+        case RevocationList():
+            return "crl"
+        case Vek():
+            return content.claims.kind
+        case Certificate():
+            return "asvk" if content.common_name.startswith("SEV-VLEK-") else "ask"
 
 
 def _export(row: _Row) -> Json:
@@ -106,9 +178,44 @@ def _export(row: _Row) -> Json:
             }
 
 
+def _export_amd(row: _AmdRow) -> Json:
+    match row:
+        case Refusal(name=name, error=error):
+            return {"file": name, "outcome": "refused", "reason": error.reason.value, "detail": str(error)}
+        case Document(name=name, content=content):
+            return {
+                "file": name,
+                "outcome": "ok",
+                "kind": _kind(content),
+                "product_line": _line(row).value,
+                "content": _export_content(content),
+                "valid_from": dump_time(content.validity.not_before),
+                "valid_until": dump_time(content.validity.not_after),
+            }
+
+
+def _export_content(content: Certificate | Vek | RevocationList) -> dict[str, Json]:
+    match content:
+        case RevocationList(number=number, revoked=revoked):
+            return {"number": number, "revoked": [f"{serial:x}" for serial in sorted(revoked)]}
+        case Certificate(serial_number=serial):
+            return {"serial_number": f"{serial:x}"}
+        case Vek(claims=claims):
+            of = {"csp_id": claims.csp_id} if claims.hwid is None else {"hwid": claims.hwid.hex()}
+            return {**of, "tcb": {name: spl for name, spl in claims.tcb._asdict().items() if spl is not None}}
+
+
 def _lines(rows: list[_Row]) -> list[str]:
     columns = ("folder", "outcome", "tee", "fmspc", "pck_ca", "tcb_evaluation_data_number", "valid_until")
-    exported = [row for row in map(_export, rows) if isinstance(row, dict)]
+    return _table(columns, [_export(row) for row in rows])
+
+
+def _amd_lines(rows: list[_AmdRow]) -> list[str]:
+    return _table(("file", "outcome", "kind", "product_line", "content", "valid_until"), [*map(_export_amd, rows)])
+
+
+def _table(columns: tuple[str, ...], rows: list[Json]) -> list[str]:
+    exported = [row for row in rows if isinstance(row, dict)]
     good = [[row[column] for column in columns] for row in exported if row["outcome"] == "ok"]
-    refused = [f"{row['folder']}: {coloured('refused')}: {row['detail']}" for row in exported if "detail" in row]
+    refused = [f"{row[columns[0]]}: {coloured('refused')}: {row['detail']}" for row in exported if "detail" in row]
     return [*(table(columns, good) if good else ()), *refused]

@@ -8,18 +8,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from attestd.codec import dump_time
-from attestd.endorsements import Bundle, bundles_in, read_archive, read_file, read_folder
+from attestd.codec import dump_pem, dump_time, load_pem
+from attestd.endorsements import Bundle, Files, amd_documents, bundles_in, read_archive, read_file, read_folder
 from attestd.endorsements.bundle import document_name, refused_file
 from attestd.errors import ConfigurationRefused, EndorsementRejected, Malformed, Reason, Unavailable
-from attestd.evidence import MAX_POLICY_SIZE
+from attestd.evidence import MAX_CERTIFICATES_SIZE, MAX_POLICY_SIZE
 from attestd.policy import AppraisalPolicy
-from attestd.settings import BUILT, load_anchors, now, shipped
+from attestd.settings import BUILT, now
+from attestd.snp.collateral import SnpEndorsements, collect
 from attestd.tdx.collateral import Collateral, authenticate_collateral
+from attestd.tdx.pck import PckChain
 from attestd.verifier import Requirement
 from attestd.x509 import TrustAnchors
 
+_PEM: Final = b"-----BEGIN"
 _ARCHIVES: Final = (".zip", ".tar", ".tar.gz", ".tgz")
+# What comes of an ASK that is not in force: also a VCEK without it.
+_OF_OTHER_TIMES: Final = (Reason.SNP_VEK_EXPIRED, Reason.SNP_VEK_NOT_YET_VALID, Reason.SNP_ENDORSEMENTS_MISSING)
 
 
 def effective_time(given: datetime | None) -> datetime:
@@ -37,13 +42,6 @@ def effective_time(given: datetime | None) -> datetime:
     return at
 
 
-def trust_anchors(path: Path | None) -> TrustAnchors:
-    """Load Intel's pinned root, or the roots in the file or folder that was named instead."""
-    if path is None:
-        return TrustAnchors.intel((shipped("certs") / "intel" / "sgx_root_ca.der").read_bytes())
-    return load_anchors(path)
-
-
 def evidence(path: Path, most: int) -> bytes:
     """Read a file of evidence. Raises `Malformed` (`evidence.size`) beyond `most` bytes."""
     with path.open("rb") as file:
@@ -54,44 +52,85 @@ def evidence(path: Path, most: int) -> bytes:
 
 
 def bundles(paths: Sequence[Path]) -> tuple[Bundle, ...]:
-    """Read collateral from folders, archives and single files; a file that is named for itself goes before all others.
+    """Read Intel's collateral from folders, archives and single files; a file that is named for itself goes before all.
 
     Raises `Malformed` for what is unsafe or has another name, `OSError` for what cannot be read.
     """
     found: list[Bundle] = []
     single: dict[str, bytes] = {}
     for path in paths:
-        if path.is_dir():
-            reading = read_folder(path)
-            for problem in reading.problems:
-                raise problem.error
-            found += bundles_in(reading.files)
-        elif path.name.endswith(_ARCHIVES):
-            found += bundles_in(read_archive(path))
+        bundled = bundles_in(files(path))
+        if not _is_file(path):
+            found += bundled
+        elif bundled:
+            single |= bundled[0].documents
         else:
-            single[_document(path)] = read_file(path)
+            raise refused_file("a file of AMD's", "collateral of Intel's, for a quote")
     if not single:
         return tuple(found)
     return tuple(Bundle(bundle.folder, {**bundle.documents, **single}) for bundle in found or [Bundle(".", {})])
 
 
-def _document(path: Path) -> str:
-    name = document_name(path.name)
-    if name is None:
-        raise refused_file("a file of another name", "tcb_info.json, pck_crl.der, … or a folder or archive of them")
-    return name
+def snp_endorsements(paths: Sequence[Path], anchors: TrustAnchors, at: datetime) -> SnpEndorsements:
+    """Read AMD's certificates and CRLs from folders, archives and single files, and authenticate them at the time `at`.
+
+    One that is refused refuses all: whoever names it wants it used. Of folders and archives certificates of other times
+    are passed over, for those hold what many reports need. Raises as `bundles` does, and `NotAuthentic`.
+    """
+    documents: dict[str, bytes] = {}
+    for path in paths:
+        found = amd_documents(files(path))
+        if not found and _is_file(path):
+            raise refused_file("a file of Intel's", "certificates and CRLs of AMD's, for a report")
+        documents |= {str(path.parent / name if _is_file(path) else path / name): raw for name, raw in found.items()}
+    collected = collect(documents, anchors, at)
+    for name, error in collected.refusals:
+        if Path(name) in paths or error.reason not in _OF_OTHER_TIMES:
+            raise error
+    return collected.endorsements
+
+
+def certificates(paths: Sequence[Path]) -> bytes | None:
+    """Read what came beside a report: a certificate table, or certificates in DER or PEM, the one that signs first."""
+    came = [evidence(path, MAX_CERTIFICATES_SIZE) for path in paths]
+    if len(came) > 1:
+        return dump_pem(*(der for raw in came for der in (load_pem(raw) if raw.startswith(_PEM) else (raw,))))
+    return came[0] if came else None
+
+
+def files(path: Path) -> Files:
+    """Read the documents in a folder, an archive or a single file, which must have the name of one.
+
+    Raises as `bundles` does.
+    """
+    if path.is_dir():
+        reading = read_folder(path)
+        for problem in reading.problems:
+            raise problem.error
+        return reading.files
+    if not _is_file(path):
+        return read_archive(path)
+    if document_name(path.name) is None:
+        raise refused_file(
+            "a file of another name", "tcb_info.json, pck_crl.der, vcek.der, crl.der, … or a folder or archive of them"
+        )
+    return {path.name: read_file(path)}
+
+
+def _is_file(path: Path) -> bool:
+    return not path.is_dir() and not path.name.endswith(_ARCHIVES)
 
 
 def collateral(
-    candidates: Sequence[Bundle], requirement: Requirement, anchors: TrustAnchors, at: datetime
+    candidates: Sequence[Bundle], requirement: Requirement, pck: PckChain, anchors: TrustAnchors, at: datetime
 ) -> Collateral:
-    """Authenticate the collateral for one platform at the time `at`.
+    """Authenticate the collateral for the platform of `pck` at the time `at`.
 
     A single bundle is taken at its word, so that what does not fit is refused by name. Of several the first that fits.
     Raises `Unavailable` where there is none, `EndorsementRejected` where none is authentic.
     """
     if len(candidates) == 1:
-        return authenticate_collateral(candidates[0].raw(), anchors, at)
+        return authenticate_collateral(candidates[0].raw(), anchors, at, pck)
     refusal: EndorsementRejected | Unavailable = Unavailable(
         Reason.TDX_ENDORSEMENTS_MISSING,
         found=f"{len(candidates)} bundles of collateral, of which none is for this platform",
@@ -100,7 +139,7 @@ def collateral(
     )
     for bundle in candidates:
         try:
-            found = authenticate_collateral(bundle.raw(), anchors, at)
+            found = authenticate_collateral(bundle.raw(), anchors, at, pck)
         except (EndorsementRejected, Unavailable) as error:
             refusal = error
             continue

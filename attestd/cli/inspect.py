@@ -4,13 +4,14 @@ from argparse import Namespace
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from hashlib import sha512
-from typing import Final
+from typing import Final, assert_never
 
 from attestd.binding.ra_tls import RaTlsCertificate
 from attestd.claims import PckClaims
+from attestd.cli.amd import export_certificates, export_report, is_amds, read_crl
 from attestd.cli.inputs import evidence
-from attestd.cli.report import NOTICE, load_report, measurements
-from attestd.cli.screen import VERIFIED, coloured, pairs, show, table
+from attestd.cli.report import NOTICE, ReportedQuote, ReportedSnp, load_report, measurements
+from attestd.cli.screen import VERIFIED, coloured, pairs, show, shown, table
 from attestd.codec import Json, dump_digest, dump_time, load_json, load_pem
 from attestd.errors import AttestdError, Malformed, Reason
 from attestd.evidence import MAX_EVENT_LOG_SIZE
@@ -24,11 +25,12 @@ _Document = dict[str, Json]
 
 # The members of Intel's two signed documents, by which one is told from the other.
 _SIGNED: Final = {"tcbInfo": "tcb_info", "enclaveIdentity": "qe_identity"}
+_PEM: Final = b"-----BEGIN CERTIFICATE-----"
 _SPEC_ID: Final = slice(32, 47)  # of the first record of a CCEL
 
 
 def run(arguments: Namespace) -> int:
-    """Show a quote, an RA-TLS certificate, an event log or one of Intel's signed documents."""
+    """Show a quote or report, an RA-TLS certificate, an event log, or what a vendor has signed."""
     raw = evidence(arguments.file, MAX_EVENT_LOG_SIZE)
     document: _Document = {"verified": False, "notice": NOTICE, **_read(raw)}
     show(arguments, document, lambda: _lines(document))
@@ -41,9 +43,28 @@ def _read(raw: bytes) -> _Document:
         return _read_event_log(raw)
     if raw[:1] == b"{":
         return _read_signed(raw)
-    quote, certificate = load_report(raw)
-    read = _export_quote(quote)
-    return read if certificate is None else _export_certificate(certificate, quote) | {"quote": read}
+    return _read_certificates(raw) or _read_report(raw)
+
+
+def _read_certificates(raw: bytes) -> _Document | None:
+    """Show AMD's certificates or a CRL; None for whatever else there is, RA-TLS certificates among it."""
+    try:
+        ders = load_pem(raw) if raw.startswith(_PEM) else (raw,)
+        return export_certificates(ders) if is_amds(Certificate(ders[0])) else None
+    except Malformed:
+        return read_crl(raw)
+
+
+def _read_report(raw: bytes) -> _Document:
+    reported = load_report(raw)
+    match reported:
+        case ReportedSnp():
+            return export_report(reported)
+        case ReportedQuote(quote, certificate):
+            read = _export_quote(quote)
+            return read if certificate is None else _export_certificate(certificate, quote) | {"quote": read}
+        case _:
+            assert_never(reported)
 
 
 def _read_event_log(raw: bytes) -> _Document:
@@ -163,11 +184,11 @@ def _section(members: Mapping[str, Json], path: str) -> Iterator[str]:
             case dict():
                 yield from ("", f"{where}:")
                 yield from _section(value, f"{where}.")
-            case [{"tcbLevels": list()}, *_]:
-                for number, module in enumerate(value):
-                    if isinstance(module, dict):
+            case [{"tcbLevels": list()}, *_] | [{"common_name": str()}, *_]:
+                for number, inner in enumerate(value):
+                    if isinstance(inner, dict):
                         yield from ("", f"{where}[{number}]:")
-                        yield from _section(module, f"{where}[{number}].")
+                        yield from _section(inner, f"{where}[{number}].")
             case [dict(), *_]:
                 yield from ("", f"{where}:")
                 rows = [_joined(row) for row in value if isinstance(row, dict)]
@@ -178,11 +199,13 @@ def _section(members: Mapping[str, Json], path: str) -> Iterator[str]:
 
 
 def _compact(value: Json) -> Json:
-    """Write sixteen component SVNs as sixteen bytes."""
+    """Write sixteen component SVNs as sixteen bytes, and a TCB version of AMD's in one line."""
     match value:
         case [{"svn": int()}, *_]:
             svns = [component.get("svn") for component in value if isinstance(component, dict)]
             return "".join(f"{svn:02x}" for svn in svns if isinstance(svn, int))
+        case {"bootloader": int(), "microcode": int()}:
+            return shown(value)
         case _:
             return value
 

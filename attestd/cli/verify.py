@@ -3,34 +3,75 @@
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Final
+from pathlib import Path
+from typing import Final, assert_never
 
-from attestd.claims import CpuClaims, export, export_tcb
-from attestd.cli.inputs import bundles, collateral, effective_time, evidence, policy, trust_anchors
+from attestd.cli.inputs import bundles, certificates, collateral, effective_time, evidence, policy, snp_endorsements
 from attestd.cli.screen import NOT_AFFIRMING, VERIFIED, coloured, exit_status, pairs, show, table
 from attestd.codec import Json, dump_digest, dump_time
 from attestd.errors import Malformed, NotAuthentic, Reason, Unavailable
-from attestd.evidence import MAX_EVENT_LOG_SIZE, MAX_QUOTE_SIZE, QuoteEvidence
+from attestd.evidence import (
+    MAX_EVENT_LOG_SIZE,
+    MAX_HCL_REPORT_SIZE,
+    MAX_QUOTE_SIZE,
+    MAX_SNP_REPORT_SIZE,
+    MAX_TPM_QUOTE_SIZE,
+    PCRS_SIZE,
+    CpuEvidence,
+    HclEvidence,
+    QuoteEvidence,
+    SnpEvidence,
+    TpmQuoteEvidence,
+)
 from attestd.policy import AppraisalPolicy
 from attestd.result import Tier, export_appraisal
-from attestd.tdx.eventlog import export_event_log
+from attestd.settings import load_anchors
+from attestd.snp.attestation import SnpAttestation
+from attestd.snp.hcl import HCL_MAGIC
+from attestd.snp.vek import authenticate_vek
+from attestd.snp.vtpm import require_nonce
 from attestd.tdx.pck import authenticate_pck_chain
 from attestd.tdx.qe import authenticate_attestation_key
 from attestd.tdx.quote import Quote
-from attestd.tdx.verify import verify
-from attestd.verifier import appraise, parse_evidence, replay_event_log, requirement
+from attestd.verifier import (
+    AmdSubject,
+    Attestation,
+    IntelSubject,
+    Subject,
+    Verified,
+    appraise,
+    export_verified,
+    parse_evidence,
+    requirement,
+    verify_subject,
+)
 from attestd.x509 import TrustAnchors
 
 _Document = dict[str, Json]
 
-_REGISTERS: Final = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrseam", "mrenclave", "mrsigner", "image_digest")
+_REGISTERS: Final = (
+    "mrtd",
+    "rtmr0",
+    "rtmr1",
+    "rtmr2",
+    "rtmr3",
+    "mrseam",
+    "mrenclave",
+    "mrsigner",
+    "measurement",
+    "host_data",
+    "image_digest",
+)
+_AMD_TCBS: Final = ("reported_tcb", "committed_tcb", "current_tcb", "launch_tcb", "current_version")
+# A report by itself claims none.
+_ANY_ROLE: Final = frozenset({"worker", "proxy"})
 
 
 def run(arguments: Namespace) -> int:
     """Verify one piece of evidence; print what is true of it, or the first reason why nothing is."""
     at = effective_time(arguments.at)
     under = None if arguments.policy is None else policy(arguments.policy)
-    anchors = trust_anchors(arguments.trust_anchors)
+    anchors = load_anchors(arguments.trust_anchors)
     document: _Document = {
         "outcome": "verified",
         "reason": None,
@@ -46,10 +87,12 @@ def run(arguments: Namespace) -> int:
     if arguments.trust_anchors is not None:
         document["trust_anchors"] = [dump_digest(root.fingerprint) for root in anchors.roots]
     try:
-        quote = parse_evidence(QuoteEvidence(tee=arguments.tee, quote=evidence(arguments.evidence, MAX_QUOTE_SIZE)))
-        document["evidence_id"] = dump_digest(quote.evidence_id)
+        cpu = _cpu(arguments)
+        attestation = parse_evidence(cpu)
+        document["evidence_id"] = dump_digest(attestation.evidence_id)
+        subject = _subject(arguments, cpu, attestation, under, anchors, at)
         # Everything has been verified before anything of it is shown.
-        found, tier = _verify(arguments, quote, under, anchors, at)
+        found, tier = _verify(arguments, under, subject, at)
         document.update(found)
         status = VERIFIED if tier is Tier.AFFIRMING else NOT_AFFIRMING
     except (Malformed, NotAuthentic, Unavailable) as error:
@@ -59,50 +102,101 @@ def run(arguments: Namespace) -> int:
     return status
 
 
-def _verify(
-    arguments: Namespace, quote: Quote, under: AppraisalPolicy | None, anchors: TrustAnchors, at: datetime
-) -> tuple[_Document, Tier]:
-    pck = authenticate_pck_chain(quote.pck_chain, anchors, at)
-    key = authenticate_attestation_key(quote, pck)
-    endorsed = collateral(bundles(arguments.endorsements), requirement(quote, pck), anchors, at)
-    log = None if arguments.event_log is None else evidence(arguments.event_log, MAX_EVENT_LOG_SIZE)
-    if under is None:
-        claims = verify(quote, key, endorsed, at)
-        replayed = replay_event_log(claims, log)
-        appraisal = None
-    else:
-        result = appraise(
-            quote,
-            evidence=None,
-            event_log=log,
-            attestation_key=key,
-            collateral=endorsed,
-            policy=under,
-            registry_id="",
-            approved_models=frozenset(),
-            at=at,
+def _cpu(arguments: Namespace) -> CpuEvidence:
+    """Make evidence of files. Options that do not go with it are refused, for they would change nothing."""
+    tee, path = arguments.tee, arguments.evidence
+    is_azure = tee == "snp" and _starts_with(path, HCL_MAGIC)
+    _refuse_unless(tee == "snp", arguments, "certificates")
+    _refuse_unless(tee != "snp", arguments, "event_log")
+    _refuse_unless(is_azure, arguments, "tpm_quote", "tpm_signature", "tpm_pcrs", "nonce")
+    if tee != "snp":
+        log = arguments.event_log
+        event_log = None if log is None else evidence(log, MAX_EVENT_LOG_SIZE)
+        return QuoteEvidence(tee=tee, quote=evidence(path, MAX_QUOTE_SIZE), event_log=event_log)
+    beside = certificates(arguments.certificates)
+    if not is_azure:
+        return SnpEvidence(report=evidence(path, MAX_SNP_REPORT_SIZE), certificates=beside)
+    quote, signature, pcrs = arguments.tpm_quote, arguments.tpm_signature, arguments.tpm_pcrs
+    if quote is None or signature is None:
+        raise Malformed(
+            Reason.EVIDENCE_KIND, found="an HCL report by itself", wanted="--tpm-quote and --tpm-signature with it"
         )
-        claims, replayed, appraisal = result.claims, result.event_log, result.appraisal
-    _require_report_data(claims, arguments.report_data)
-    found = _exported(claims)
-    if replayed is not None:
-        found["event_log"] = export_event_log(replayed)
-    if appraisal is None:
-        return found, Tier.AFFIRMING
-    return found | {"appraisal": export_appraisal(appraisal)}, appraisal.tier
+    return HclEvidence(
+        hcl_report=evidence(path, MAX_HCL_REPORT_SIZE),
+        tpm_quote=TpmQuoteEvidence(
+            message=evidence(quote, MAX_TPM_QUOTE_SIZE),
+            signature=evidence(signature, MAX_TPM_QUOTE_SIZE),
+            pcrs=None if pcrs is None else evidence(pcrs, PCRS_SIZE),
+        ),
+        certificates=beside,
+    )
 
 
-def _require_report_data(claims: CpuClaims, wanted: bytes | None) -> None:
-    if wanted is not None and claims.report_data != wanted:
-        raise NotAuthentic(Reason.BINDING_REPORT_DATA, found=claims.report_data.hex(), wanted=wanted.hex())
+def _starts_with(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
 
 
-def _exported(claims: CpuClaims) -> _Document:
-    return {
-        "tcb": export_tcb(claims.tcb),
-        "claims": export(claims),
-        "flags": list(claims.flags),
-    }
+def _refuse_unless(fits: bool, arguments: Namespace, *options: str) -> None:  # noqa: FBT001 - reads as a sentence
+    for option in options:
+        if not fits and getattr(arguments, option):
+            raise Malformed(
+                Reason.EVIDENCE_KIND,
+                found=f"--{option.replace('_', '-')} with other evidence",
+                wanted="only options that go with the evidence (attestd verify --help)",
+            )
+
+
+def _subject(
+    arguments: Namespace,
+    cpu: CpuEvidence,
+    attestation: Attestation,
+    under: AppraisalPolicy | None,
+    anchors: TrustAnchors,
+    at: datetime,
+) -> Subject:
+    """Join evidence with what the files endorse."""
+    match attestation:
+        case Quote():
+            pck = authenticate_pck_chain(attestation.pck_chain, anchors, at)
+            key = authenticate_attestation_key(attestation, pck)
+            needed = requirement(attestation, pck)
+            endorsed = collateral(bundles(arguments.endorsements), needed, pck, anchors, at)
+            return IntelSubject(attestation, cpu.event_log, key, endorsed)
+        case SnpAttestation():
+            held = snp_endorsements(arguments.endorsements, anchors, at)
+            vek = authenticate_vek(*held.chain(attestation, anchors), anchors, at)
+            required = under is not None and under.requires_crl
+            return AmdSubject(attestation, vek, held.crl(attestation, vek, at, required=required))
+        case _:
+            assert_never(attestation)
+
+
+def _verify(
+    arguments: Namespace, under: AppraisalPolicy | None, subject: Subject, at: datetime
+) -> tuple[_Document, Tier]:
+    if under is None:
+        return _found(verify_subject(subject, at), arguments), Tier.AFFIRMING
+    result = appraise(
+        subject,
+        evidence=None,
+        policy=under,
+        registry_id="",
+        approved_models=frozenset(),
+        approved_images=dict.fromkeys(arguments.approved_image, _ANY_ROLE),
+        at=at,
+    )
+    return _found(result.verified, arguments) | {"appraisal": export_appraisal(result.appraisal)}, result.tier
+
+
+def _found(verified: Verified, arguments: Namespace) -> _Document:
+    """Return what to show of verified evidence, if it answers what it was made for."""
+    if verified.vtpm is not None and arguments.nonce is not None:
+        require_nonce(verified.vtpm, arguments.nonce)
+    wanted, found = arguments.report_data, verified.claims.report_data
+    if wanted is not None and found != wanted:
+        raise NotAuthentic(Reason.BINDING_REPORT_DATA, found=found.hex(), wanted=wanted.hex())
+    return export_verified(verified)
 
 
 def _outcome(error: Malformed | NotAuthentic | Unavailable) -> str:
@@ -120,15 +214,20 @@ def _lines(document: Mapping[str, Json], *, given: bool) -> Iterator[str]:
     yield ""
     head = {name: document[name] for name in ("reason", "detail", "tee", "evidence_id") if document[name]}
     head["at"] = f"{document['at']}{'' if given else ' (now)'}"
-    head["trust anchors"] = document.get("trust_anchors", "Intel SGX Root CA, as pinned")
+    head["trust anchors"] = document.get("trust_anchors", "the vendors' own, as pinned")
     match document:
-        case {"tcb": dict(tcb), "claims": dict(claims), "flags": flags, "appraisal": appraisal}:
+        case {"tcb": tcb, "claims": dict(claims), "flags": flags, "appraisal": appraisal}:
             yield from pairs(head | {"flags": flags, "report data": claims["report_data"]})
-            yield from ("", "tcb:", *pairs(tcb))
+            yield from ("", "tcb:", *pairs(_tcb(tcb, claims)))
             yield from ("", "measurements:", *pairs({name: claims[name] for name in _REGISTERS if name in claims}))
             yield from ("", *_verdict(appraisal))
         case _:
             yield from pairs(head)
+
+
+def _tcb(tcb: Json, claims: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return Intel's verdict on its TCB, or the versions that AMD's reports name and a policy judges."""
+    return tcb if isinstance(tcb, dict) else {name: claims[name] for name in _AMD_TCBS}
 
 
 def _verdict(appraisal: Json) -> Iterator[str]:

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from attestd.binding import transcript
 from attestd.evidence import Evidence, KeyEvidence, QuoteEvidence, RaTlsEvidence, Role, Scheme
-from attestd.simulator.certificates import Authority, CertificateEdit, same_certificate
+from attestd.simulator.certificates import CertificateEdit, EcAuthority, same_certificate
+from attestd.simulator.gpu_attester import GpuAnswer
 from attestd.simulator.keys import KeyPair, p256_key, point
 from attestd.simulator.pck import PLATFORM, Platform
 from attestd.simulator.quotes import USUAL, Framing, QuoteKeys, encode_quote, qe_report_data
@@ -30,11 +31,22 @@ class Registry:
         """Return the transcript that the key signs."""
         return transcript.context(registry_id=self.registry_id, challenge=self.challenge, spki=key.spki, models=models)
 
-    def report_data(self, key: KeyPair, models: Iterable[bytes] = (), scheme: Scheme = Scheme.ATTESTD_V1) -> bytes:
-        """Return the report data of a scheme, without GPUs."""
+    def gpu_nonce(self, key: KeyPair, models: Iterable[bytes] = ()) -> bytes:
+        """Return the nonce that GPUs are asked with, before the report data is made."""
+        return transcript.gpu_nonce(self.context(key, models))
+
+    def report_data(
+        self,
+        key: KeyPair,
+        models: Iterable[bytes] = (),
+        scheme: Scheme = Scheme.ATTESTD_V1,
+        gpus: Iterable[GpuAnswer] = (),
+    ) -> bytes:
+        """Return the report data of a scheme; only that of attestd/v1 commits to the GPUs."""
         match scheme:
             case Scheme.ATTESTD_V1:
-                return transcript.report_data(self.context(key, models), transcript.gpu_bundle())
+                bundle = transcript.gpu_bundle(gpu.bundled for gpu in gpus)
+                return transcript.report_data(self.context(key, models), bundle)
             case Scheme.COCOON:
                 return transcript.cocoon_report_data(key.raw)
             case Scheme.SPKI_SHA256:
@@ -51,7 +63,7 @@ class Attester:
 
     vendor: Vendor
     platform: Platform
-    pck: Authority
+    pck: EcAuthority
     attestation_key: EllipticCurvePrivateKey
 
     @classmethod
@@ -94,13 +106,14 @@ class Attester:
         scheme: Scheme = Scheme.ATTESTD_V1,
         body: Body = TD,
         event_log: bytes | None = None,
+        gpus: Iterable[GpuAnswer] = (),
     ) -> Evidence:
         """Return evidence with a quote whose report data commits to the key, and to what else the scheme has in it.
 
-        `models` are SHA-256 digests. The report data in `body` is replaced.
+        `models` are SHA-256 digests. The report data in `body` is replaced. `gpus` have answered `registry.gpu_nonce`.
         """
         models = tuple(sorted(models))
-        bound = replace(body, report_data=registry.report_data(key, models, scheme))
+        bound = replace(body, report_data=registry.report_data(key, models, scheme, gpus))
         return Evidence(
             challenge=registry.challenge,
             binding=scheme,

@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Self, TypeAlias
+from typing import Final, Generic, Self, TypeAlias, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID, NameOID
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.x509.oid import AuthorityInformationAccessOID, CRLEntryExtensionOID, ExtensionOID, NameOID
 
 from attestd.simulator import der
 from attestd.simulator.keys import PrivateKey, SigningKey, spki
 from attestd.simulator.tampering import Signing
+
+Key = TypeVar("Key", bound=SigningKey)
 
 CRL_NUMBER: Final = ExtensionOID.CRL_NUMBER.dotted_string
 
@@ -75,6 +78,14 @@ def crl_distribution_point(url: str) -> Extension:
     return Extension.of(x509.CRLDistributionPoints([point]))
 
 
+def ocsp_location(url: str) -> Extension:
+    """Say where to ask whether the certificate is revoked."""
+    location = x509.UniformResourceIdentifier(url)
+    return Extension.of(
+        x509.AuthorityInformationAccess([x509.AccessDescription(AuthorityInformationAccessOID.OCSP, location)])
+    )
+
+
 def distinguished_name(**attributes: str) -> bytes:
     """Return a Name in DER: one RDN per attribute, in the order given, named as in `NameOID` in lower case."""
     return x509.Name(
@@ -102,6 +113,11 @@ def subject_key_identifier(key: PrivateKey) -> Extension:
     return Extension.of(x509.SubjectKeyIdentifier(key_identifier(key)))
 
 
+def algorithm_identifier(algorithm: str | bytes) -> bytes:
+    """Return AlgorithmIdentifier: without parameters of an OID; bytes are one as they stand."""
+    return der.sequence(der.oid(algorithm)) if isinstance(algorithm, str) else algorithm
+
+
 def signature_algorithm(key: EllipticCurvePrivateKey) -> str:
     """Return the OID of the algorithm that a key of this curve signs certificates with."""
     return ECDSA_WITH_SHA256 if key.key_size == _P256_BITS else ECDSA_WITH_SHA384
@@ -119,7 +135,8 @@ class CertificateForm:
     spki: bytes
     extensions: tuple[Extension, ...]
     version: int = 3
-    signature_algorithm: str = ECDSA_WITH_SHA256
+    signature_algorithm: str | bytes = ECDSA_WITH_SHA256  # OID, or AlgorithmIdentifier; the key says how it is signed
+    time: Callable[[datetime], bytes] = der.time  # how the validity is written
 
     def without(self, oid: str) -> Self:
         """Return the form without the extension of that OID."""
@@ -141,9 +158,9 @@ class CertificateForm:
         return der.sequence(
             der.explicit(0, der.integer(self.version - 1)) if self.version > 1 else b"",
             der.integer(self.serial_number),
-            der.sequence(der.oid(self.signature_algorithm)),
+            algorithm_identifier(self.signature_algorithm),
             self.issuer,
-            der.sequence(der.time(self.not_before), der.time(self.not_after)),
+            der.sequence(self.time(self.not_before), self.time(self.not_after)),
             self.subject,
             self.spki,
             _extensions(3, self.extensions),
@@ -191,7 +208,7 @@ class CrlForm:
     next_update: datetime | None
     revoked: tuple[Revoked, ...]
     extensions: tuple[Extension, ...]
-    signature_algorithm: str = ECDSA_WITH_SHA256
+    signature_algorithm: str | bytes = ECDSA_WITH_SHA256
 
     def without(self, oid: str) -> Self:
         """Return the form without the extension of that OID."""
@@ -205,7 +222,7 @@ class CrlForm:
         """Return TBSCertList."""
         return der.sequence(
             der.integer(1),
-            der.sequence(der.oid(self.signature_algorithm)),
+            algorithm_identifier(self.signature_algorithm),
             self.issuer,
             der.time(self.this_update),
             b"" if self.next_update is None else der.time(self.next_update),
@@ -230,16 +247,16 @@ def seal(form: CertificateForm | CrlForm, key: SigningKey, signing: Signing) -> 
     """Return the signed certificate or CRL in DER."""
     signed = signing.before(form.encode())
     return signing.after(
-        der.sequence(signed, der.sequence(der.oid(form.signature_algorithm)), der.bits(signing.der(key, signed)))
+        der.sequence(signed, algorithm_identifier(form.signature_algorithm), der.bits(signing.der(key, signed)))
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Authority:
+class Authority(Generic[Key]):
     """A certificate together with its private key; also of an end entity, which anything may be signed with."""
 
     form: CertificateForm
-    key: EllipticCurvePrivateKey
+    key: Key
     der: bytes
 
     @property
@@ -248,13 +265,6 @@ class Authority:
         serial_number = self.form.serial_number
         return int.from_bytes(serial_number, signed=True) if isinstance(serial_number, bytes) else serial_number
 
-    def crl_form(self, issued: datetime, until: datetime, revoked: tuple[Revoked, ...]) -> CrlForm:
-        """Return the form of a CRL of this issuer; nothing is signed yet."""
-        return CrlForm(
-            issuer=self.form.subject,
-            this_update=issued,
-            next_update=until,
-            revoked=revoked,
-            extensions=(crl_number(1), authority_key_identifier(self.key)),
-            signature_algorithm=signature_algorithm(self.key),
-        )
+
+EcAuthority: TypeAlias = Authority[EllipticCurvePrivateKey]
+RsaAuthority: TypeAlias = Authority[RSAPrivateKey]

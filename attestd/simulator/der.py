@@ -21,6 +21,11 @@ def explicit(tag: int, value: bytes) -> bytes:
     return bytes(parser.emit(2, 1, tag, value))
 
 
+def implicit(tag: int, content: bytes) -> bytes:
+    """Return [tag] IMPLICIT of a primitive type with that content."""
+    return bytes(parser.emit(2, 0, tag, content))
+
+
 def integer(value: int | bytes) -> bytes:
     """Return INTEGER; bytes are its contents as they stand, however DER would write that number."""
     return bytes((core.Integer(contents=value) if isinstance(value, bytes) else core.Integer(value)).dump())
@@ -46,6 +51,21 @@ def boolean(*, value: bool) -> bytes:
     return bytes(core.Boolean(value).dump())
 
 
+def null() -> bytes:
+    """Return NULL."""
+    return bytes(core.Null().dump())
+
+
+def ia5_string(text: str) -> bytes:
+    """Return IA5String."""
+    return bytes(core.IA5String(text).dump())
+
+
+def utf8_string(text: str) -> bytes:
+    """Return UTF8String."""
+    return bytes(core.UTF8String(text).dump())
+
+
 def enumerated(value: int) -> bytes:
     """Return ENUMERATED."""
     return bytes(parser.emit(0, 0, _ENUMERATED, value.to_bytes(1)))
@@ -54,5 +74,9 @@ def enumerated(value: int) -> bytes:
 def time(at: datetime) -> bytes:
     """Return UTCTime up to 2049 and GeneralizedTime afterwards; fractions of a second are cut off."""
     utc = at.astimezone(UTC).replace(microsecond=0)
-    kind = core.UTCTime if utc.year <= _LAST_UTC_TIME_YEAR else core.GeneralizedTime
-    return bytes(kind(utc).dump())
+    return bytes(core.UTCTime(utc).dump()) if utc.year <= _LAST_UTC_TIME_YEAR else generalized_time(at)
+
+
+def generalized_time(at: datetime) -> bytes:
+    """Return GeneralizedTime; fractions of a second are cut off."""
+    return bytes(core.GeneralizedTime(at.astimezone(UTC).replace(microsecond=0)).dump())

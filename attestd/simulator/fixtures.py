@@ -3,21 +3,24 @@
 The expectations are stated here by hand; no verifier is asked for them.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from attestd.binding import transcript
-from attestd.claims import PckCa
+from attestd.claims import PckCa, ProductLine
+from attestd.simulator.amd import AmdVendor
 from attestd.simulator.attester import Attester
+from attestd.simulator.case import describe, dump, show
 from attestd.simulator.collateral import CURRENT_TCB_DATE, EVALUATION_DATA_NUMBER, OLDER_TCB_DATE, Tee, timestamp
 from attestd.simulator.eventlogs import BOOT, DSTACK_BOOT, ccel, dstack_log
 from attestd.simulator.keys import KeyPair, p256_key
+from attestd.simulator.nvidia_fixtures import nvidia_cases, nvidia_roots
 from attestd.simulator.pck import OLDER_SVNS, Platform
 from attestd.simulator.quotes import USUAL, Framing
 from attestd.simulator.ratls import ra_tls_certificate
 from attestd.simulator.reports import DEBUG, SEPT_VE_DISABLE, TD, Body, SgxReport, TdReport, TdReport15, bits
+from attestd.simulator.snp_fixtures import ark_path, snp_cases
 from attestd.simulator.tampering import Signing
 from attestd.simulator.vendor import AT, Vendor
 from attestd.tdx.collateral import RawCollateral
@@ -29,30 +32,61 @@ _BODY_TYPES: Final = {SgxReport: "enclave(384)", TdReport: "td1.0(584)", TdRepor
 README: Final = """\
 # Fixtures
 
-`tdx/` is simulated evidence in the layout of genuine evidence. `make fixtures` writes it
+`tdx/`, `snp/` and `nvidia/` are simulated evidence in the layout of genuine evidence. `make fixtures` writes it
 (`python -m attestd.simulator fixtures`), byte for byte the same each time. **Every key behind it is a test key that
-anybody can derive from the source**: whoever trusts `roots/simulated_root.der` trusts everybody.
+anybody can derive from the source**: whoever trusts one of `roots/` trusts everybody. Simulated roots of AMD and NVIDIA
+have the common names of theirs; the rest of their names says what they are.
 
 `binding-vectors.json` has inputs and outputs of each binding scheme, in hex.
 
-One folder per case:
+One folder per case, in which `expected.json` has the time to verify at (never the wall clock), the root to trust, and
+what is to come out: `reason` (and `reject_stage`) are null unless the evidence must be refused whatever the policy;
+`strict_policy_accepts` is what a strict policy says that knows these measurements.
+
+## tdx
 
 - `quote.bin`: the quote.
 - `collateral/`: TCB Info, QE Identity and CRLs as Intel's service sends them, each with the chain of its issuer.
 - `ccel.bin`, `dstack_event_log.json`, `ra_tls_certificate.der`: where the case has one.
-- `expected.json`: the time to verify at (never the wall clock), the root to trust, and what is to come out:
-  `reject_stage` and `reason` are null unless the quote must be refused whatever the policy;
-  `strict_policy_accepts` is what a strict policy says that knows these measurements.
 
 | case | what |
 |---|---|
-{rows}
+{tdx}
 
 Verify one:
 
     attestd verify --tee tdx --evidence fixtures/tdx/tdx-v4-up-to-date/quote.bin \\
         --endorsements fixtures/tdx/tdx-v4-up-to-date/collateral \\
         --trust-anchors fixtures/roots/simulated_root.der --at {at}
+
+## snp
+
+- `report.bin`: the report, of an extended one with its certificate table.
+- `hcl_report.bin`, `tpm_quote.msg`, `tpm_quote.sig`, `tpm_pcrs.bin`: in its place what an Azure machine has.
+- `endorsements/`: VCEK with ASK, or VLEK with ASVK, unless they are in the table, and the CRL of the product line.
+
+| case | what |
+|---|---|
+{snp}
+
+Verify one:
+
+    attestd verify --tee snp --evidence fixtures/snp/snp-genoa-v5/report.bin \\
+        --endorsements fixtures/snp/snp-genoa-v5/endorsements \\
+        --trust-anchors fixtures/roots/simulated_ark_genoa.der --at {at}
+
+## nvidia
+
+- `report.bin`: SPDM request and response; `certs.pem`: the certificates of the device, leaf first.
+- `evidence.json`: in their place what several devices say to one nonce, as NVIDIA's tools write it.
+- `endorsements/`: RIMs by their ids, and an OCSP answer for each certificate that one is asked about, by its role.
+
+Two roots are to be trusted: that of devices and that of RIMs. `reason` is for these endorsements, and a policy that
+takes answers of OCSP without a nonce.
+
+| case | what |
+|---|---|
+{nvidia}
 """
 
 
@@ -92,22 +126,15 @@ class Case:
         for name, raw in collateral_files(vendor.collateral(self.tee, self.attester.platform.ca)).items():
             yield f"collateral/{name}", raw
         yield from self.more.items()
-        yield "expected.json", _json(self._description(vendor, quote))
+        yield "expected.json", dump(self._description(vendor, quote))
 
     def _description(self, vendor: Vendor, quote: bytes) -> dict[str, Any]:
-        return {
-            "case": self.name,
-            "kind": "simulated",
-            "notes": self.what,
-            "trust_root": f"simulated (../../{ROOT})",
-            "verification_time": int(vendor.at.timestamp()),
-            "verification_time_iso": timestamp(vendor.at),
-            "tee": self.tee.upper(),
+        return describe(self.name, self.what, ROOT, vendor.at, self.tee.upper()) | {
             "quote_version": int.from_bytes(quote[:2], "little"),
             "body_type": _BODY_TYPES[type(self.body)],
             "quote_size": len(quote),
             "fmspc": self.attester.platform.fmspc.hex(),
-            "body": {name: _shown(value) for name, value in asdict(self.body).items() if "reserved" not in name},
+            "body": show(asdict(self.body)),
             "expected": _up_to_date(self.tee) | dict(self.expected),
         }
 
@@ -216,18 +243,16 @@ def _cocoon(attester: Attester) -> Case:
 def files() -> dict[str, bytes]:
     """Return every file by its path below the directory; the same bytes each time."""
     vendor = Vendor.of()
-    written = {ROOT: vendor.root.der}
-    rows = []
-    for case in cases(vendor):
-        rows.append(f"| `{case.name}` | {case.what} |")
-        written |= {f"tdx/{case.name}/{path}": raw for path, raw in case.files()}
-    written["README.md"] = README.format(rows="\n".join(rows), at=timestamp(AT)).encode()
+    amd = {line: AmdVendor.of(line) for line in ProductLine}
+    written = {ROOT: vendor.root.der} | {ark_path(line): one.ark.der for line, one in amd.items()} | nvidia_roots()
+    tables = []
+    for tee, made in (
+        ("tdx", tuple(cases(vendor))),
+        ("snp", tuple(snp_cases(amd))),
+        ("nvidia", tuple(nvidia_cases())),
+    ):
+        tables.append("\n".join(f"| `{case.name}` | {case.what} |" for case in made))
+        written |= {f"{tee}/{case.name}/{path}": raw for case in made for path, raw in case.files()}
+    tdx, snp, nvidia = tables
+    written["README.md"] = README.format(tdx=tdx, snp=snp, nvidia=nvidia, at=timestamp(AT)).encode()
     return written
-
-
-def _shown(value: bytes | int) -> str | int:
-    return value.hex() if isinstance(value, bytes) else value
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, indent=1).encode() + b"\n"

@@ -21,18 +21,23 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     derive_private_key,
 )
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-SigningKey: TypeAlias = EllipticCurvePrivateKey | Ed25519PrivateKey
-PrivateKey: TypeAlias = SigningKey | X25519PrivateKey | RSAPrivateKey
+from attestd.simulator.rsa import sign_pss
 
-# The order of P-256 (SEC 2, 2.4.2): s and n - s are both signatures of the same message.
+SigningKey: TypeAlias = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
+PrivateKey: TypeAlias = SigningKey | X25519PrivateKey
+
+# The orders of the curves (SEC 2, 2.4.2 and 2.5.1): s and n - s are both signatures of the same message.
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+P384_ORDER: Final = int(
+    "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973", 16
+)
 
 
 def secret(seed: str, name: str, size: int) -> bytes:
@@ -71,12 +76,14 @@ _ECDSA_SHA384: Final = ECDSA(SHA384(), deterministic_signing=REPRODUCIBLE)
 
 
 def sign(key: SigningKey, message: bytes) -> bytes:
-    """Sign as X.509 has it: ECDSA-Sig-Value with the digest of the curve's size, or Ed25519."""
+    """Sign as X.509 has it: ECDSA-Sig-Value with the digest of the curve's size, Ed25519, or RSASSA-PSS as AMD does."""
     match key:
         case EllipticCurvePrivateKey():
             return key.sign(message, _ECDSA_SHA384 if key.key_size > 256 else _ECDSA_SHA256)  # noqa: PLR2004 - bits
         case Ed25519PrivateKey():
             return key.sign(message)
+        case RSAPrivateKey():
+            return sign_pss(key, message)
         case _:
             assert_never(key)
 
@@ -85,6 +92,17 @@ def sign_p256(key: EllipticCurvePrivateKey, message: bytes) -> bytes:
     """Sign with SHA-256 as Intel has it in quotes and JSON documents: r ‖ s, 32 bytes each, big-endian."""
     r, s = decode_dss_signature(key.sign(message, _ECDSA_SHA256))
     return r.to_bytes(32) + s.to_bytes(32)
+
+
+def sign_p384(key: EllipticCurvePrivateKey, message: bytes) -> bytes:
+    """Sign with SHA-384: r ‖ s, 48 bytes each, big-endian."""
+    r, s = decode_dss_signature(key.sign(message, _ECDSA_SHA384))
+    return r.to_bytes(48) + s.to_bytes(48)
+
+
+def sign_pkcs1(key: RSAPrivateKey, message: bytes) -> bytes:
+    """Sign with RSASSA-PKCS1-v1_5 and SHA-256, as TPMs do."""
+    return key.sign(message, PKCS1v15(), SHA256())
 
 
 def ecdsa_sig_value(signature: bytes) -> bytes:
@@ -130,7 +148,7 @@ class KeyPair:
 
     @classmethod
     def rsa(cls, bits: int = 3072) -> Self:
-        """Return a new RSA key: the only one that no seed gives, since the library has no such way to make it."""
+        """Return a new RSA key, the only one here that no seed gives: to look for its primes takes seconds."""
         return cls(generate_private_key(65537, bits))
 
     @property

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from attestd.simulator.keys import P256_ORDER, SigningKey, ecdsa_sig_value, sign, sign_p256
+from attestd.simulator.keys import P256_ORDER, SigningKey, ecdsa_sig_value, sign, sign_p256, sign_p384, sign_pkcs1
 
 Edit: TypeAlias = Callable[[bytes], bytes]
 
@@ -28,18 +29,33 @@ class Signing:
     before: Edit = unchanged
     after: Edit = unchanged
     signature: bytes | None = None  # r ‖ s that stands in place of any signature
+    make: Callable[[bytes], bytes] | None = None  # of what is signed: the signature value of a certificate or CRL
 
     def p256(self, key: EllipticCurvePrivateKey, message: bytes) -> bytes:
         """Return r ‖ s over `message`, by `key` unless told otherwise."""
-        if self.signature is not None:
-            return self.signature
+        return sign_p256(self._signer(key), message) if self.signature is None else self.signature
+
+    def p384(self, key: EllipticCurvePrivateKey, message: bytes) -> bytes:
+        """Return r ‖ s over `message`, by `key` unless told otherwise."""
+        return sign_p384(self._signer(key), message) if self.signature is None else self.signature
+
+    def _signer(self, key: EllipticCurvePrivateKey) -> EllipticCurvePrivateKey:
         signer = self.key or key
         if not isinstance(signer, EllipticCurvePrivateKey):
-            raise TypeError("quotes and JSON documents are signed with a P-256 key")
-        return sign_p256(signer, message)
+            raise TypeError("quotes, reports and JSON documents are signed with an ECDSA key")
+        return signer
+
+    def pkcs1(self, key: RSAPrivateKey, message: bytes) -> bytes:
+        """Return a TPM's signature over `message`, by `key` unless told otherwise."""
+        signer = self.key or key
+        if not isinstance(signer, RSAPrivateKey):
+            raise TypeError("TPM quotes are signed with an RSA key")
+        return sign_pkcs1(signer, message)
 
     def der(self, key: SigningKey, message: bytes) -> bytes:
         """Return the signature value of a certificate or CRL over `message`, by `key` unless told otherwise."""
+        if self.make is not None:
+            return self.make(message)
         return sign(self.key or key, message) if self.signature is None else ecdsa_sig_value(self.signature)
 
 

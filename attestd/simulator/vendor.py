@@ -17,14 +17,16 @@ from attestd.claims import PckCa
 from attestd.simulator.certificates import (
     CA_USES,
     SIGNER_USES,
-    Authority,
     CertificateEdit,
     CertificateForm,
     CrlEdit,
+    CrlForm,
+    EcAuthority,
     Revoked,
     authority_key_identifier,
     basic_constraints,
     crl_distribution_point,
+    crl_number,
     distinguished_name,
     key_identifier,
     key_usage,
@@ -99,7 +101,7 @@ def _form(
     )
 
 
-def _authority(seed: str, role: Role) -> Authority:
+def _authority(seed: str, role: Role) -> EcAuthority:
     """Make one of the certificates that the root signs, its own included."""
     key, root_key = p256_key(seed, role), p256_key(seed, "root")
     form = _form(_COMMON_NAMES[role], key, subject_name(_COMMON_NAMES["root"]), root_key, _ROOT_CRL_URL)
@@ -107,7 +109,7 @@ def _authority(seed: str, role: Role) -> Authority:
     form = form.having(key_usage(*(CA_USES if ca else SIGNER_USES))).having(
         basic_constraints(ca=ca, path_length=_PATH_LENGTHS[role])
     )
-    return Authority(form=form, key=key, der=seal(form, root_key, GENUINE))
+    return EcAuthority(form=form, key=key, der=seal(form, root_key, GENUINE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +118,10 @@ class Vendor:
 
     at: datetime
     seed: str
-    root: Authority
-    processor_ca: Authority
-    platform_ca: Authority
-    tcb_signing: Authority
+    root: EcAuthority
+    processor_ca: EcAuthority
+    platform_ca: EcAuthority
+    tcb_signing: EcAuthority
 
     @classmethod
     def of(cls, seed: str = "attestd", at: datetime = AT) -> Self:
@@ -155,11 +157,11 @@ class Vendor:
 
         What the others have issued stays as it is: no certificate below is made again.
         """
-        now: Authority = getattr(self, role)
+        now: EcAuthority = getattr(self, role)
         form = edit(now.form if key is None else now.form.keyed(key))
         subject_key = key or now.key
         signer = subject_key if role == "root" else self.root.key
-        made = Authority(form=form, key=subject_key, der=seal(form, signer, signing))
+        made = EcAuthority(form=form, key=subject_key, der=seal(form, signer, signing))
         match role:
             case "root":
                 return replace(self, root=made)
@@ -170,13 +172,13 @@ class Vendor:
             case "tcb_signing":
                 return replace(self, tcb_signing=made)
 
-    def pck_ca(self, ca: PckCa) -> Authority:
+    def pck_ca(self, ca: PckCa) -> EcAuthority:
         """Return the CA of that kind."""
         return self.platform_ca if ca is PckCa.PLATFORM else self.processor_ca
 
     def issue_pck(
         self, platform: Platform, edit: CertificateEdit = same_certificate, *, signing: Signing = GENUINE
-    ) -> Authority:
+    ) -> EcAuthority:
         """Issue the PCK certificate of a platform."""
         ca = self.pck_ca(platform.ca)
         key = p256_key(self.seed, f"pck {platform.ppid.hex()}")
@@ -184,7 +186,7 @@ class Vendor:
         form = _form(_PCK_COMMON_NAME, key, ca.form.subject, ca.key, url)
         form = form.having(key_usage(*SIGNER_USES)).having(basic_constraints(ca=False)).having(platform.extension())
         form = edit(form)
-        return Authority(form=form, key=key, der=seal(form, ca.key, signing))
+        return EcAuthority(form=form, key=key, der=seal(form, ca.key, signing))
 
     def tcb_signing_chain(self) -> bytes:
         """Return the issuer chain of TCB Info and QE Identity in PEM, leaf first."""
@@ -223,9 +225,16 @@ class Vendor:
         """Return the CRL of a PCK CA in DER; it names PCK certificates."""
         return self._crl(self.pck_ca(ca), revoked, edit, signing)
 
-    def _crl(self, issuer: Authority, revoked: Iterable[int | Revoked], edit: CrlEdit, signing: Signing) -> bytes:
-        entries = tuple(entry if isinstance(entry, Revoked) else Revoked(entry) for entry in revoked)
-        return seal(edit(issuer.crl_form(self.issued, self.next_update, entries)), issuer.key, signing)
+    def _crl(self, issuer: EcAuthority, revoked: Iterable[int | Revoked], edit: CrlEdit, signing: Signing) -> bytes:
+        form = CrlForm(
+            issuer=issuer.form.subject,
+            this_update=self.issued,
+            next_update=self.next_update,
+            revoked=tuple(entry if isinstance(entry, Revoked) else Revoked(entry) for entry in revoked),
+            extensions=(crl_number(1), authority_key_identifier(issuer.key)),
+            signature_algorithm=signature_algorithm(issuer.key),
+        )
+        return seal(edit(form), issuer.key, signing)
 
     def collateral(
         self,

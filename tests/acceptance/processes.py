@@ -52,6 +52,7 @@ class Running:
             )
         said = until("it does not start", lambda: self._said(begin), START)
         self.public_url, self.admin_url = str(said["public"]), str(said["admin"])
+        until("it does not become ready", lambda: Client(self.public_url).get("/healthz/ready").status == 200, START)
 
     def _said(self, begin: int) -> dict[str, Any] | None:
         with self.log.open("rb") as log:

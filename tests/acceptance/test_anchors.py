@@ -28,6 +28,8 @@ def test_a_service_with_intels_anchors_refuses_simulated_evidence(tmp_path: Path
     with installation.started() as running, installation.provider(running, "simulated") as provider:
         discovery = Client(running.public_url).get("/.well-known/attestd").document
         assert (discovery["simulated"], discovery["registry_id"][:8]) == (False, "attestd:")
+        vendors = sorted(anchor["vendor"] for anchor in discovery["trust_anchors"])
+        assert vendors == ["amd", "amd", "amd", "intel", "nvidia", "nvidia"]
         answer = provider.post(provider.evidence())
         assert (answer.status_code, answer.json()["reason"]) == (422, "tdx.untrusted_root")
         dry = provider.http.post(

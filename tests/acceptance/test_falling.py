@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
@@ -18,7 +18,7 @@ from attestd.api import Service
 from attestd.cli.client import Client
 from attestd.codec import dump_base64
 from attestd.errors import Reason, Unavailable
-from attestd.evidence import dump_evidence_json
+from attestd.evidence import Evidence, Role, dump_evidence_json
 from attestd.registrar import bootstrap_admin
 from attestd.registry import catalogue
 from attestd.settings import Settings, shipped
@@ -224,7 +224,7 @@ def test_a_policy_that_is_swapped_while_a_verification_runs(
     evidence = dump_evidence_json(provider.evidence(key, body=body_of("a"))).replace(
         b'"policy":null', b'"policy":"%b"' % POLICY.encode()
     )
-    with between(monkeypatch, registrar.policies, "compiled", swap):
+    with between(monkeypatch, registrar, "_appraise", swap):
         answer = provider.post(evidence)
     own.service.keep_up()
     key_id = hashlib.sha256(key.spki).hexdigest()
@@ -242,6 +242,112 @@ def test_a_policy_that_ends_an_image_ends_its_keys_at_that_time(own: World, prov
     clock.at = end + timedelta(seconds=1)
     own.service.keep_up()
     assert state(own, key_id) != "active"
+
+
+# Images of the registry
+
+
+def registered_images(version: int = 1) -> bytes:
+    """Take the strict policy and accept the images that the registry approves."""
+    return policy(version).replace(b"images = []", b'images = "registered"', 1)
+
+
+def approve_image(world: World, name: str, *roles: str) -> None:
+    """Approve an image, and wait until what rests on that was appraised again."""
+    path = f"/v1/images/sha256:{image_digest(name)}"
+    answer = world.admin.put(path, json={"name": name, "roles": roles or ("worker",)})
+    assert answer.status_code == 200, answer.text
+    world.service.keep_up()
+
+
+def submit(provider: Provider, evidence: Evidence) -> tuple[str, dict[str, Any], list[str]]:
+    """Post evidence under the policy of these tests; return the key's id, the result and which checks failed."""
+    answer = provider.post(replace(evidence, policy=POLICY))
+    document = answer.json()
+    result = document if answer.status_code in (200, 201) else document["result"]
+    bad = [finding["check"] for finding in result["appraisal"]["findings"] if finding["outcome"] != "affirming"]
+    assert (answer.status_code == 403) == bool(bad)
+    return result["key"]["key_id"], result, bad
+
+
+def test_an_image_is_accepted_once_it_is_approved(own: World, provider: Provider) -> None:
+    approve(own, registered_images())
+    _, result, bad = submit(provider, provider.evidence(body=body_of("a")))
+    assert (result["tier"], bad) == ("contraindicated", ["image"])
+    approve_image(own, "b")
+    assert submit(provider, provider.evidence(body=body_of("a")))[2] == ["image"]
+    approve_image(own, "a")
+    key_id, result, bad = submit(provider, provider.evidence(body=body_of("a")))
+    assert (result["tier"], bad, state(own, key_id)) == ("affirming", [], "active")
+
+
+def test_a_dry_run_knows_what_is_approved(own: World, provider: Provider) -> None:
+    approve(own, registered_images())
+    request = {"cpu": {"tee": "tdx", "quote": dump_base64(provider.attester.quote(body_of("a")))}, "policy": POLICY}
+    assert provider.http.post("/v1/appraisals", json=request).json()["tier"] == "contraindicated"
+    approve_image(own, "a")
+    assert provider.http.post("/v1/appraisals", json=request).json()["tier"] == "affirming"
+
+
+def test_an_image_that_is_revoked_takes_its_keys_along(own: World, provider: Provider) -> None:
+    """P15: at once, and no later approval brings it back."""
+    approve(own, registered_images())
+    approve_image(own, "a")
+    approve_image(own, "b")
+    fallen, kept = register(provider, "a"), register(provider, "b")
+    value = f"sha256:{image_digest('a')}"
+    answer = own.admin.post("/v1/revocations", json={"kind": "image", "value": value, "reason": "a flaw"})
+    assert (answer.status_code, answer.json()["keys"]) == (201, 1)
+    assert (state(own, fallen), state(own, kept)) == ("revoked", "active")
+    approve_image(own, "a")
+    approve_image(own, "a", "proxy", "worker")
+    assert submit(provider, provider.evidence(body=body_of("a")))[2] == ["image"]
+    assert (state(own, fallen), state(own, kept)) == ("revoked", "active")
+
+
+def test_an_image_is_approved_for_a_role(own: World, provider: Provider) -> None:
+    """A key falls with the role that its image loses, without anybody waiting for it, and comes back with it."""
+    approve(own, registered_images())
+    approve_image(own, "a", "worker")
+    attester = provider.attester
+
+    def evidence(role: Role) -> Evidence:
+        return attester.cocoon_evidence(new_key(), provider.challenge(), role, body=body_of("a"))
+
+    assert submit(provider, evidence("proxy"))[2] == ["image_role"]
+    worker, silent = submit(provider, evidence("worker"))[0], register(provider, "a")
+    assert (state(own, worker), state(own, silent)) == ("active", "active")
+    path = f"/v1/images/sha256:{image_digest('a')}"
+    assert own.admin.put(path, json={"name": "a", "roles": ["proxy"]}).status_code == 200
+    until("the key is still trusted", lambda: state(own, worker) != "active")
+    assert state(own, silent) == "active"
+    proxy = submit(provider, evidence("proxy"))[0]
+    approve_image(own, "a", "worker", "proxy")
+    assert {state(own, key_id) for key_id in (worker, silent, proxy)} == {"active"}
+
+
+def test_an_approval_that_changes_while_a_verification_runs(
+    own: World, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P11: a role that was taken away a moment ago registers no key, however the two interleave."""
+    approve(own, registered_images())
+    approve_image(own, "a", "worker")
+    registrar, upkeep = own.service.site.registrar, own.service.site.upkeep
+    digest = bytes.fromhex(image_digest("a"))
+
+    def change() -> None:
+        at = registrar.now()
+        registrar.registry.write(catalogue.approve_image, digest, name="a", roles=("proxy",), by="test", at=at).result()
+        elsewhere(lambda: asyncio.run(upkeep.once()))
+
+    key = new_key()
+    evidence = provider.attester.cocoon_evidence(key, provider.challenge(), "worker", body=body_of("a"))
+    with between(monkeypatch, registrar, "_appraise", change):
+        answer = provider.post(replace(evidence, policy=POLICY))
+    assert (answer.status_code, answer.json()["reason"]) == (409, "request.version_conflict")
+    assert own.public.get(f"/v1/keys/{hashlib.sha256(key.spki).hexdigest()}").status_code == 404
+    # Nothing was recorded, so that the same evidence may be sent again.
+    assert submit(provider, evidence)[2] == ["image_role"]
 
 
 # Collateral
@@ -300,6 +406,7 @@ def second(own: World, clock: Clock, tmp_path: Path, **settings: str) -> Iterato
         **settings,
     )
     with Service.started(Settings.load(None, named, clock()), clock=clock) as service:
+        service.until_ready()
         yield service
 
 
@@ -426,6 +533,6 @@ def test_our_own_trouble_is_not_blamed_on_the_collateral_of_the_caller(
     def away(*_: object) -> None:
         raise Unavailable(Reason.DATABASE_UNAVAILABLE, found="nothing", wanted="a database that answers")
 
-    monkeypatch.setattr("attestd.registrar.registrar.in_force", away)
+    monkeypatch.setattr("attestd.registrar.policies.Policies.in_force", away)
     answer = auditor.post("/v1/appraisals", json=request)
     assert (answer.status_code, answer.json()["reason"]) == (503, "service.database_unavailable")

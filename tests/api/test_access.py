@@ -5,6 +5,7 @@ import pytest
 
 from attestd.api.limits import RateLimit
 from attestd.evidence import dump_evidence_json
+from attestd.registry import challenges
 from tests.api.world import Clock, Provider, Start, World, reason_of
 
 ADMIN_CALLS = [
@@ -175,6 +176,16 @@ class TestLimits:
         assert int(late.headers["retry-after"]) >= 1
         assert other.http.post("/v1/challenges").status_code == 201
         assert world.metric("attestd_rate_limited_total", scope="key") >= 1
+
+    def test_challenges_that_nobody_answers(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = start()
+        monkeypatch.setattr(challenges, "MOST", 2)
+        provider, other = world.provider(), world.provider()
+        answers = [provider.http.post("/v1/challenges") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [201, 201, 429]
+        assert reason_of(answers[-1]) == "challenge.limit"
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        assert other.http.post("/v1/challenges").status_code == 201
 
     def test_requests_of_one_address(self, start: Start) -> None:
         world = start(requests_per_second_per_address="1")

@@ -138,10 +138,11 @@ class TestPolicies:
 
 class TestRevocations:
     def test_they_are_listed_as_they_were_named(self, own: World) -> None:
-        for kind, value in (("image", DIGEST), ("model", DIGEST), ("key", "34" * 32), ("product_line", "00906ed50000")):
+        lines = [("product_line", line) for line in ("00906ed50000", "genoa")]
+        for kind, value in (("image", DIGEST), ("model", DIGEST), ("key", "34" * 32), *lines):
             made = own.admin.post("/v1/revocations", json={"kind": kind, "value": value, "reason": "a test"})
             assert (made.status_code, made.json()["value"], made.json()["keys"]) == (201, value, 0)
-        assert len(own.admin.get("/v1/revocations").json()["items"]) == 4
+        assert len(own.admin.get("/v1/revocations").json()["items"]) == 5
 
     @pytest.mark.parametrize(
         ("kind", "value"),
@@ -151,6 +152,10 @@ class TestRevocations:
             ("key", "AB" * 32),
             ("planet", "mars"),
             ("provider", "UPPER"),
+            ("product_line", "Milan"),
+            ("product_line", "naples"),
+            ("product_line", "00906ED50000"),
+            ("product_line", "00906ed5"),
             ("key", 1),
         ],
     )

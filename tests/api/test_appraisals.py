@@ -142,11 +142,11 @@ def judges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Intel
     with ExitStack() as stack:
 
         def judge(case: IntelCase) -> httpx.Client:
-            name = case.document["trust_root"] if case.anchors.are_intel else case.anchors.roots[0].der.hex()
+            name = case.document["trust_root"] if case.anchors.genuine else case.anchors.roots[0].der.hex()
             if name not in clients:
                 directory = tmp_path_factory.mktemp("judge")
                 anchors = {}
-                if not case.anchors.are_intel:
+                if not case.anchors.genuine:
                     (directory / "root.der").write_bytes(case.anchors.roots[0].der)
                     anchors = {"trust_anchors": str(directory / "root.der")}
                 settings = Settings.load(None, environment(directory, None, **anchors), clock())
@@ -173,7 +173,7 @@ def test_evidence_over_the_wire(judges: Callable[[IntelCase], httpx.Client], cas
         return
     assert answer.status_code == 200, answer.text
     result = answer.json()
-    assert result["simulated"] is not case.anchors.are_intel
+    assert result["simulated"] is not case.anchors.genuine
     if expected.get("implementation_defined"):
         return
     assert result["tcb"]["status"] == expected["tcb_status"]

@@ -10,8 +10,10 @@ import cbor2
 import httpx
 import pytest
 
+from attestd.api import exchange
 from attestd.api.public import MAX_EVIDENCE_SIZE
 from attestd.evidence import dump_evidence_json
+from tests.acceptance.processes import until
 from tests.api.world import Provider, World, raw_exchange, reason_of, rss
 
 CANARY = "canary-7f3a"
@@ -228,6 +230,25 @@ class TestSize:
         sent = head(provider, "Connection: close", f"Content-Length: {length}") + b"abcde"
         answer = raw_exchange(shared.service.public_url, sent)
         assert answer.split(b" ")[1] in (b"400", b"413"), answer
+
+
+def test_half_a_body_is_on_the_account_of_its_sender(own: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A03: whoever holds an API key and never ends a request keeps itself out, and nobody else."""
+    slow, other = own.provider(), own.provider()
+    evidence = dump_evidence_json(slow.evidence())
+    monkeypatch.setattr(exchange, "MAX_HELD_OF_ONE", len(evidence) + 500)
+    bodies = own.service.site.bodies
+    with connection(own.service.public_url) as peer:
+        peer.sendall(head(slow, "Content-Length: 1000") + b" " * 600)
+        until("it is not read", lambda: bodies._held == 600)
+        answer = slow.post(evidence)
+        refused(answer, 429, "request.rate")
+        assert answer.headers["retry-after"] == "1"
+        assert other.post(other.evidence()).status_code == 201
+        peer.sendall(b" " * 400)
+        assert peer.recv(65536).startswith(b"HTTP/1.1 400 ")
+    assert slow.post(evidence).status_code == 201
+    until("something is still held", lambda: (bodies._held, bodies._held_of) == (0, {}))
 
 
 def test_a_huge_field_is_not_echoed(provider: Provider, good: dict) -> None:

@@ -20,6 +20,7 @@ from attestd.evidence import dump_evidence_json
 from attestd.registrar import bootstrap_admin
 from attestd.settings import Settings, now
 from attestd.simulator import Attester, Registry, Vendor
+from tests.acceptance.processes import until
 from tests.api.world import Provider, World, environment, new_key
 from tests.evidence import ROOT
 
@@ -92,6 +93,7 @@ def process(directory: Path, vendor: Vendor, **settings: str) -> Iterator[Proces
                     break
             else:
                 pytest.fail("the service did not start")
+            until("it does not become ready", lambda: httpx.get(entry["public"] + "/healthz/ready").status_code == 200)
             yield Process(entry["public"], entry["admin"], running)
         finally:
             running.send_signal(signal.SIGTERM)

@@ -95,6 +95,27 @@ def test_the_same_evidence_in_other_bytes_returns_the_first_result(
     assert second.content == first.content
 
 
+def test_a_repetition_outlives_its_challenge(own: World, clock: Clock) -> None:
+    """Challenges are forgotten a day after their end, results never."""
+    provider = own.provider()
+    evidence = provider.evidence()
+    first = provider.post(evidence)
+    clock.advance(days=2)
+    own.service.keep_up()
+    again = provider.post(evidence)
+    assert (first.status_code, again.status_code, again.content) == (201, 200, first.content)
+    # For nobody else it is one, and neither is anything else that names the challenge.
+    other = own.provider().post(evidence)
+    assert (other.status_code, reason_of(other)) == (409, "challenge.unknown")
+    changed = provider.attester.evidence(new_key(), Registry(own.settings.registry_id, evidence.challenge))
+    answer = provider.post(changed)
+    assert (answer.status_code, reason_of(answer)) == (409, "challenge.unknown")
+    assert isinstance(evidence.cpu, QuoteEvidence)
+    forged = replace(evidence.cpu, quote=flip(640)(evidence.cpu.quote))  # the signature, which the id leaves out
+    answer = provider.post(replace(evidence, cpu=forged))
+    assert (answer.status_code, reason_of(answer)) == (422, "tdx.quote_signature")
+
+
 def test_a_key_is_renewed_by_new_evidence(shared: World, provider: Provider) -> None:
     key = new_key()
     first, second = provider.register(key), provider.register(key)
@@ -362,11 +383,18 @@ def test_a_quote_of_another_tee(provider: Provider) -> None:
     assert (answer.status_code, reason_of(answer)) == (400, "evidence.kind")
 
 
-def test_snp_is_not_verified_yet(provider: Provider) -> None:
-    body = json.loads(dump_evidence_json(provider.evidence()))
-    body["cpu"] = {"tee": "snp", "report": "AAAA", "certificates": None}
+@pytest.mark.parametrize(
+    ("cpu", "reason"),
+    [
+        ({"tee": "snp", "report": "AAAA", "certificates": None}, "snp.report_size"),
+        ({"tee": "snp", "quote": "AAAA"}, "json.schema"),
+        ({"tee": "nvidia", "report": "AAAA"}, "evidence.kind"),
+    ],
+)
+def test_evidence_that_is_none(provider: Provider, cpu: dict[str, str | None], reason: str) -> None:
+    body = json.loads(dump_evidence_json(provider.evidence())) | {"cpu": cpu}
     answer = provider.post(json.dumps(body).encode())
-    assert (answer.status_code, reason_of(answer)) == (400, "evidence.kind")
+    assert (answer.status_code, reason_of(answer)) == (400, reason)
 
 
 @pytest.mark.parametrize("tee", ["simulated", "fake", "test_purpose"])

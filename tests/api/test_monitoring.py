@@ -1,13 +1,18 @@
 """Metrics, health, discovery, the reference; and that none of them tells what it should not."""
 
+import asyncio
 import re
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from attestd import __version__
-from attestd.errors import Reason
+from attestd.api import monitoring, server
+from attestd.api.limits import Shared
+from attestd.errors import Reason, Unavailable
 from attestd.metrics import ChallengeEvent, CutCause, LimitScope, Outcome, Stage, TeeLabel
 from attestd.registry.values import KeyState
+from attestd.signature import P384_LIBRARY
 from tests.api.world import Clock, Provider, World, new_key, reason_of
 
 CLOSED: dict[str, set[str]] = {
@@ -21,6 +26,7 @@ CLOSED: dict[str, set[str]] = {
     "state": {*KeyState},
     "status": {"1xx", "2xx", "3xx", "4xx", "5xx"},
     "version": {__version__},
+    "p384": {P384_LIBRARY},
 }
 
 
@@ -105,6 +111,43 @@ class TestMetrics:
         assert requests() == before + 3
 
 
+class TestCost:
+    """Monitoring is not limited by caller, so that what it costs has to be."""
+
+    def test_metrics_are_not_written_for_everybody_who_asks(self, own: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = 0.0
+        monkeypatch.setattr(monitoring, "monotonic", lambda: now)
+        texts = [own.public.get("/metrics").text for _ in range(50)]
+        assert len(set(texts)) == 2 * server._EXPOSITIONS_PER_SECOND
+        assert len(set(texts[2 * server._EXPOSITIONS_PER_SECOND :])) == 1
+        now = 1 / server._EXPOSITIONS_PER_SECOND
+        assert own.public.get("/metrics").text not in texts
+
+    def test_one_look_is_shared_by_all_who_wait_for_it(self) -> None:
+        looks: list[asyncio.Future[None]] = []
+        looking = asyncio.Event()
+
+        async def look() -> None:
+            looks.append(asyncio.get_running_loop().create_future())
+            looking.set()
+            await looks[-1]
+
+        async def ask() -> None:
+            shared = Shared(look)
+            for _ in range(2):
+                looking.clear()
+                waiting = [asyncio.create_task(shared.wait()) for _ in range(3)]
+                await looking.wait()
+                waiting[0].cancel()  # who goes away takes the look from nobody
+                looks[-1].set_exception(Unavailable(Reason.DATABASE_UNAVAILABLE, found="nothing", wanted="it"))
+                gone, *told = await asyncio.gather(*waiting, return_exceptions=True)
+                assert isinstance(gone, asyncio.CancelledError)
+                assert [type(one) for one in told] == [Unavailable, Unavailable]
+
+        asyncio.run(ask())
+        assert len(looks) == 2
+
+
 class TestHealth:
     def test_alive_and_ready(self, shared: World) -> None:
         for client in (shared.public, shared.admin):
@@ -113,7 +156,10 @@ class TestHealth:
             assert client.get("/healthz").json() == {"status": "ready"}
 
     def test_not_ready_when_all_collateral_has_expired(self, own: World, clock: Clock) -> None:
+        """That of every vendor: AMD's CRLs last longer than Intel's collateral."""
         clock.advance(days=60)
+        assert own.public.get("/healthz/ready").json() == {"status": "ready"}
+        clock.advance(days=340)
         answer = own.public.get("/healthz/ready")
         assert (answer.status_code, reason_of(answer)) == (503, "tdx.endorsements_missing")
         assert own.public.get("/healthz/live").status_code == 200
@@ -134,9 +180,12 @@ def test_discovery(shared: World) -> None:
     assert document["registry_id"] == shared.settings.registry_id
     assert document["simulated"] is True
     assert document["trust_anchors"] == [
-        {"vendor": "simulated", "sha256": shared.settings.trust_anchors.roots[0].fingerprint.hex()}
+        {"vendor": "simulated", "sha256": root.fingerprint.hex()} for root in shared.settings.trust_anchors.roots
     ]
-    assert {policy["name"] for policy in document["policies"]} == {"strict-tdx", "cocoon-tdx"}
+    assert document["tees"] == ["tdx", "sgx", "snp"]
+    assert {policy["name"] for policy in document["policies"]} == {
+        f"{kind}-{tee}" for kind in ("strict", "cocoon") for tee in ("tdx", "snp")
+    }
     assert document["default_policy"] == "strict-tdx"
     assert document["version"] == __version__
 

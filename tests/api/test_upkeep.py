@@ -1,13 +1,19 @@
 """What happens without a request: new collateral, rollback, re-appraisal, gauges."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from attestd.errors import ConfigurationRefused, Reason
+from attestd.errors import ConfigurationRefused, Reason, Unavailable
+from attestd.registrar.collateral import CollateralStore
 from attestd.registry import keys
 from attestd.settings import shipped
 from attestd.simulator import TdReport, Vendor
+from tests.acceptance.processes import until
 from tests.api.test_admin import policy, put_policy
 from tests.api.world import Clock, Start, World, new_key, reason_of, write_collateral
 from tests.refusals import misconfigured
@@ -152,6 +158,68 @@ class TestGauges:
         own.service.keep_up()
         answer = provider.post(provider.attester.evidence(new_key(), registry))
         assert (answer.status_code, reason_of(answer)) == (409, "challenge.unknown")
+
+
+class TestNotReadyYet:
+    """Between the start and the first run."""
+
+    def test_it_listens_and_says_that_it_is_not_ready(
+        self, start: Start, own: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A policy came with the start: what it does not accept falls, and nobody waits for an answer until then."""
+        provider = own.provider()
+        fallen = key_id(provider.register(body=TdReport(mrconfigid=b"\1" * 48)))
+        stays = key_id(provider.register())
+        image = own.key(fallen)["image"].removeprefix("sha256:")
+        denying = STRICT.replace('denied_measurements = "none"', f'denied_measurements = ["{image}"]', 1)
+        (tmp_path / "policies").mkdir()
+        (tmp_path / "policies" / "strict.toml").write_bytes(policy(2, denying))
+        with blocked(monkeypatch) as (_, go_on):
+            starting = start(ready=False, policies=str(tmp_path / "policies"))
+            answer = starting.public.get("/healthz/ready")
+            assert (answer.status_code, reason_of(answer)) == (503, "service.starting")
+            assert answer.headers["retry-after"] == "1"
+            assert starting.admin.get("/healthz").status_code == 503
+            assert starting.public.get("/healthz/live").json() == {"status": "up"}
+            assert [starting.key(key)["state"] for key in (fallen, stays)] == ["active", "active"]
+            late = starting.provider()
+            evidence = late.evidence()
+            answer = late.post(evidence)
+            assert (answer.status_code, reason_of(answer)) == (503, "tdx.endorsements_missing")
+            go_on.set()
+            starting.service.until_ready()
+        assert starting.public.get("/healthz/ready").json() == {"status": "ready"}
+        assert [starting.key(key)["state"] for key in (fallen, stays)] == ["suspended", "active"]
+        assert late.post(evidence).status_code == 201
+
+    def test_it_is_not_ready_after_a_run_that_failed(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+        away = Unavailable(Reason.DATABASE_UNAVAILABLE, found="nothing", wanted="a database that answers")
+        with blocked(monkeypatch, away) as (runs, go_on):
+            starting = start(ready=False)
+            service = starting.service
+            service.loop.call_soon_threadsafe(service.site.upkeep.soon)
+            until("it is not tried again", lambda: len(runs) == 2)
+            assert reason_of(starting.public.get("/healthz/ready")) == "service.starting"
+            go_on.set()
+            service.until_ready()
+        assert starting.public.get("/healthz/ready").status_code == 200
+
+
+@contextmanager
+def blocked(monkeypatch: pytest.MonkeyPatch, *failures: Exception) -> Iterator[tuple[list[datetime], Event]]:
+    """Let runs fail, then wait; yield the runs that began and what lets them go on."""
+    genuine, runs, go_on = CollateralStore.refresh, list[datetime](), Event()
+
+    def refresh(store: CollateralStore, at: datetime) -> None:
+        runs.append(at)
+        if len(runs) <= len(failures):
+            raise failures[len(runs) - 1]
+        go_on.wait(30)
+        genuine(store, at)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CollateralStore, "refresh", refresh)
+        yield runs, go_on
 
 
 class TestStart:

@@ -2,11 +2,12 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from functools import cache
+from hashlib import sha256, shake_256
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,17 +15,31 @@ from typing import Any, TypeAlias
 import httpx
 
 from attestd.api import Service
+from attestd.claims import ProductLine
 from attestd.codec import load_base64url
 from attestd.evidence import Evidence, dump_evidence_json
 from attestd.registrar import bootstrap_admin
 from attestd.settings import BUILT, Settings, shipped
-from attestd.simulator import Attester, KeyPair, Platform, Registry, Vendor, collateral_files
+from attestd.simulator import (
+    CHIPS,
+    AmdVendor,
+    Attester,
+    KeyPair,
+    Platform,
+    Registry,
+    SnpAttester,
+    Vendor,
+    collateral_files,
+)
 from attestd.tdx.collateral import RawCollateral
 
 # Well after the build, so that every window around it can be tested, and the same in every run.
 NOW = BUILT.replace(hour=12) + timedelta(days=30)
 
 _numbers = count(1)
+
+# A vendor of SEV-SNP for each product line.
+AmdVendors: TypeAlias = Mapping[ProductLine, AmdVendor]
 
 
 class Clock:
@@ -48,6 +63,7 @@ class Provider:
     token: str
     vendor: Vendor
     http: httpx.Client
+    amd: AmdVendors = field(default_factory=dict)
     attester: Attester = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,13 +74,21 @@ class Provider:
         ppid = sha256(f"{self.id} {name}".encode()).digest()[:16]
         return Attester.of(self.vendor, Platform(ppid=ppid, **platform))
 
+    def snp_machine(self, name: str = "first", line: ProductLine = ProductLine.GENOA, **chip: Any) -> SnpAttester:
+        """Make a machine with SEV-SNP that nobody else has."""
+        usual = CHIPS[line]
+        hwid = shake_256(f"{self.id} {name}".encode()).digest(len(usual.hwid))
+        return SnpAttester.of(self.amd[line], replace(usual, **{"hwid": hwid, **chip}))
+
     def challenge(self) -> Registry:
         """Ask for a challenge."""
         issued = self.http.post("/v1/challenges")
         assert issued.status_code == 201, issued.text
         return Registry(registry_id=issued.json()["registry_id"], challenge=load_base64url(issued.json()["challenge"]))
 
-    def evidence(self, key: KeyPair | None = None, *, attester: Attester | None = None, **how: Any) -> Evidence:
+    def evidence(
+        self, key: KeyPair | None = None, *, attester: Attester | SnpAttester | None = None, **how: Any
+    ) -> Evidence:
         """Make evidence that is good, for a new challenge; for a new key unless one is given."""
         key = key or new_key()
         return (attester or self.attester).evidence(key, self.challenge(), **how)
@@ -89,6 +113,7 @@ class World:
     service: Service
     settings: Settings
     vendor: Vendor
+    amd: AmdVendors
     clock: Callable[[], datetime]
     admin_token: str
     stack: ExitStack
@@ -110,7 +135,7 @@ class World:
         made = self.admin.post("/v1/providers", json={"id": name, "name": "A provider"})
         assert made.status_code == 201, made.text
         token = self.token(name)
-        return Provider(name, token, self.vendor, self.client(self.service.public_url, token))
+        return Provider(name, token, self.vendor, self.client(self.service.public_url, token), self.amd)
 
     def token(self, provider: str) -> str:
         """Issue an API key for a provider."""
@@ -140,6 +165,11 @@ class World:
         write_collateral(self.settings.endorsements / folder, raw)
         self.service.keep_up()
 
+    def supply_amd(self, **documents: bytes) -> None:
+        """Put documents of AMD's into the endorsements folder, each in a file of that name, and have them noticed."""
+        write_amd(self.settings.endorsements, documents)
+        self.service.keep_up()
+
 
 def reason_of(answer: httpx.Response) -> str:
     """Return the reason of a refusal, which has the form of every refusal."""
@@ -161,6 +191,39 @@ def write_collateral(folder: Path, raw: RawCollateral) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, content in collateral_files(raw).items():
         (folder / name).write_bytes(content)
+
+
+def write_amd(endorsements: Path, documents: Mapping[str, bytes]) -> None:
+    """Write certificates and CRLs in DER into a folder of endorsements."""
+    folder = endorsements / "amd"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name, raw in documents.items():
+        (folder / f"{name}.der").write_bytes(raw)
+
+
+@cache
+def amd_vendors(at: datetime) -> AmdVendors:
+    """Return the simulated vendor of every product line."""
+    return {line: AmdVendor.of(line, at=at) for line in ProductLine}
+
+
+@cache
+def _amd_documents(at: datetime) -> dict[str, bytes]:
+    """Return what is the same for every machine: who issues VCEKs and VLEKs, and the CRLs."""
+    found: dict[str, bytes] = {}
+    for line, vendor in amd_vendors(at).items():
+        name = line.lower()
+        found |= {f"{name}_ask": vendor.ask.der, f"{name}_asvk": vendor.asvk.der, f"{name}_crl": vendor.crl()}
+    return found
+
+
+def write_anchors(folder: Path, vendor: Vendor, amd: AmdVendors) -> str:
+    """Write the roots of both vendors, and return where they are."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "intel.der").write_bytes(vendor.root.der)
+    for line, of_line in amd.items():
+        (folder / f"ark_{line.lower()}.der").write_bytes(of_line.ark.der)
+    return str(folder)
 
 
 def environment(directory: Path, vendor: Vendor | None, **settings: str) -> dict[str, str]:
@@ -189,13 +252,21 @@ Start: TypeAlias = Callable[..., World]
 
 
 @contextmanager
-def world(directory: Path, clock: Callable[[], datetime], **settings: str) -> Iterator[World]:
-    """Run a service whose vendor is simulated."""
-    vendor = Vendor.of(seed="attestd", at=clock())
-    loaded = Settings.load(None, environment(directory, vendor, **settings), clock())
+def world(
+    directory: Path, clock: Callable[[], datetime], *, ready: bool = True, amd_documents: bool = True, **settings: str
+) -> Iterator[World]:
+    """Run a service whose vendors are simulated; unless told otherwise, wait until it is ready."""
+    vendor, amd = Vendor.of(seed="attestd", at=clock()), amd_vendors(clock())
+    settings = {"trust_anchors": write_anchors(directory / "anchors", vendor, amd)} | settings
+    named = environment(directory, vendor, **settings)
+    if amd_documents:
+        write_amd(directory / "endorsements", _amd_documents(clock()))
+    loaded = Settings.load(None, named, clock())
     token = bootstrap_admin(loaded, clock())
     with Service.started(loaded, clock=clock) as service, ExitStack() as stack:
-        yield World(service, loaded, vendor, clock, token, stack)
+        if ready:
+            service.until_ready()
+        yield World(service, loaded, vendor, amd, clock, token, stack)
 
 
 def raw_exchange(url: str, sent: bytes, *, timeout: float = 15) -> bytes:

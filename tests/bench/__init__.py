@@ -3,8 +3,9 @@
 measure.py        samples, rounds, and what a row is
 rows.py           every row: what is divided by what, and the goal
 report.py         the table and the JSON
-verification.py   the verifier, in this process, beside bare signatures
-peer.py           dcap-qvl, in a process of another environment
+verification.py   the verifier of TDX, in this process, beside bare signatures
+snp.py            the verifier of SEV-SNP, likewise, with each of two libraries
+peer.py           dcap-qvl and tinfoil, in processes of another environment
 recording.py      durable inserts, beside row-by-row SQLModel
 service.py        the service, beside a raw ASGI answer
 raw.py            that raw ASGI application

@@ -1,15 +1,18 @@
-"""dcap-qvl beside attestd, in rounds with it: a process of the environment that ATTESTD_PEERS names the Python of."""
+"""Other verifiers beside attestd, in rounds with it: processes of the environment whose Python ATTESTD_PEERS names.
+
+Each verifies the same evidence as attestd does, with the same endorsements.
+"""
 
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any, Final
 
-from tests.bench.measure import Absent, Sample, Scale, Subject
-from tests.bench.verification import Case
+from tests.bench import snp, verification
+from tests.bench.measure import Absent, Sample, Scale, Subject, Subjects
 
 _PROGRAM: Final = Path(__file__).with_name("peer_process.py")
 # Documents that are binary travel in hex; the others are text.
@@ -17,28 +20,39 @@ _BINARY: Final = frozenset({"root_ca_crl", "pck_crl"})
 
 
 @contextmanager
-def subject(case: Case, scale: Scale) -> Iterator[Subject | Absent]:
-    """Run the peer for as long as the context lasts, with the quote, the collateral, the root and the time of ours."""
+def subjects(tdx: verification.Case, report: snp.Case, scale: Scale) -> Iterator[Subjects]:
+    """Run the peers for as long as the context lasts."""
+    with ExitStack() as stack:
+        measured: Subjects = {"dcap-qvl": stack.enter_context(_subject("dcap-qvl", _quote(tdx), scale))}
+        if report.genuine:
+            measured["tinfoil"] = stack.enter_context(_subject("tinfoil", _report(report), scale))
+        else:
+            measured["tinfoil"] = Absent("no genuine report is here, and tinfoil takes no other")
+        yield measured
+
+
+@contextmanager
+def _subject(library: str, task: dict[str, Any], scale: Scale) -> Iterator[Subject | Absent]:
     interpreter = os.environ.get("ATTESTD_PEERS")
     if not interpreter:
-        yield Absent("ATTESTD_PEERS names no Python that has dcap-qvl installed")
+        yield Absent(f"ATTESTD_PEERS names no Python that has {library} installed")
         return
     try:
-        process = Popen([interpreter, str(_PROGRAM)], stdin=PIPE, stdout=PIPE, text=True, bufsize=1)
+        process = Popen([interpreter, str(_PROGRAM), library], stdin=PIPE, stdout=PIPE, text=True, bufsize=1)
     except OSError as error:
         yield Absent(f"ATTESTD_PEERS: {interpreter}: {error.strerror}")
         return
     with process:
-        answer = _ask(process, _task(case))
+        answer = _ask(process, json.dumps(task))
         if "absent" in answer:
             yield Absent(f"ATTESTD_PEERS: {interpreter}: {answer['absent']}")
-        elif answer["status"] != "UpToDate":
-            yield Absent(f"dcap-qvl says {answer['status']} where attestd says UpToDate")
+        elif answer["verdict"] != task["verdict"]:
+            yield Absent(f"{library} says {answer['verdict']} where attestd says {task['verdict']}")
         else:
-            yield _subject(process, scale)
+            yield _measured(process, scale)
 
 
-def _subject(process: "Popen[str]", scale: Scale) -> Subject:
+def _measured(process: "Popen[str]", scale: Scale) -> Subject:
     def verify(count: int) -> Sample:
         answer = _ask(process, str(count))
         return Sample(answer["cpu"] / count, answer["elapsed"] / count)
@@ -47,17 +61,19 @@ def _subject(process: "Popen[str]", scale: Scale) -> Subject:
     return lambda: verify(count)
 
 
-def _task(case: Case) -> str:
-    return json.dumps(
-        {
-            "quote": case.quote.hex(),
-            "root": case.root.hex(),
-            "at": int(case.at.timestamp()),
-            "collateral": {
-                name: raw.hex() if name in _BINARY else raw.decode() for name, raw in case.collateral.items()
-            },
-        }
-    )
+def _quote(case: verification.Case) -> dict[str, Any]:
+    collateral = {name: raw.hex() if name in _BINARY else raw.decode() for name, raw in case.collateral.items()}
+    return {
+        "quote": case.quote.hex(),
+        "root": case.root.hex(),
+        "at": int(case.at.timestamp()),
+        "collateral": collateral,
+        "verdict": "UpToDate",
+    }
+
+
+def _report(case: snp.Case) -> dict[str, Any]:
+    return {"report": case.report.hex(), "vcek": case.vcek.hex(), "verdict": "Genoa"}
 
 
 def _ask(process: "Popen[str]", line: str) -> dict[str, Any]:

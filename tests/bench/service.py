@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import quantiles
@@ -159,7 +160,9 @@ def _service(folder: Path, environment: dict[str, str]) -> Iterator[tuple[_Serve
     with _ended(process):
         listening = _listening(process, path)
         ports = [urlsplit(listening[name]).port or 0 for name in ("public", "admin")]
-        yield _Server(process, ports[0]), ports[1]
+        service = _Server(process, ports[0])
+        _wait_until_ready(service)
+        yield service, ports[1]
 
 
 def _listening(process: "Popen[str]", log: Path) -> dict[str, Any]:
@@ -172,6 +175,14 @@ def _listening(process: "Popen[str]", log: Path) -> dict[str, Any]:
         sleep(0.05)
     message = f"the service did not start:\n{log.read_text()}"
     raise RuntimeError(message)
+
+
+def _wait_until_ready(service: _Server) -> None:
+    until, ready = monotonic() + _STARTED_WITHIN, client.request("GET", "/healthz/ready")
+    while client.send(service.port, [ready])[0].status != HTTPStatus.OK:
+        if monotonic() > until:
+            raise RuntimeError("the service does not become ready")
+        sleep(0.05)
 
 
 @contextmanager

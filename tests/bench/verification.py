@@ -1,4 +1,4 @@
-"""The verifier in this process, beside the two signatures that it cannot do without."""
+"""The verifier of TDX in this process, beside the two signatures that it cannot do without."""
 
 import json
 import os
@@ -12,22 +12,22 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from attestd.binding import quote_of
 from attestd.evidence import Evidence
 from attestd.policy import AppraisalPolicy
 from attestd.registrar.authentic import Authenticator
 from attestd.result import Tier
 from attestd.settings import shipped
-from attestd.simulator import Attester, KeyPair, Registry, Vendor, collateral_files
-from attestd.tdx.collateral import Collateral, RawCollateral, authenticate_collateral
+from attestd.simulator import Attester, KeyPair, Registry, TdReport, Vendor, collateral_files
+from attestd.tdx.collateral import RawCollateral, authenticate_collateral
 from attestd.tdx.pck import authenticate_pck_chain
-from attestd.tdx.qe import AttestationKey, authenticate_attestation_key
-from attestd.tdx.quote import Quote, parse_quote
-from attestd.verifier import AttestationResult, appraise
+from attestd.tdx.qe import authenticate_attestation_key
+from attestd.tdx.quote import parse_quote
+from attestd.verifier import AttestationResult, IntelSubject, appraise
 from attestd.x509 import TrustAnchors
 from tests.bench.measure import Scale, Subjects, timed
 
 ROOT: Final = Path(__file__).parents[2]
+EVIDENCE: Final = Path(os.environ.get("ATTESTD_EVIDENCE", ROOT.parent / "shared" / "evidence"))
 GENUINE: Final = "tdx/real/tdx-v4-90c06f-cocoon"
 POLICY: Final = "strict-tdx"
 
@@ -47,7 +47,7 @@ class Case:
 
 def genuine_or_simulated() -> Case:
     """Return a genuine quote where the evidence is, else one of the simulator's; their layouts are the same."""
-    folder = Path(os.environ.get("ATTESTD_EVIDENCE", ROOT.parent / "shared" / "evidence")) / GENUINE
+    folder = EVIDENCE / GENUINE
     if folder.is_dir():
         return Case(
             f"the genuine quote {folder.name}",
@@ -84,30 +84,32 @@ class Verification:
     def warm(self) -> AttestationResult:
         """Know the PCK chain and the collateral; verify the QE report's signature and the quote's."""
         quote = parse_quote(self._case.quote)
-        return self._appraise(quote, authenticate_attestation_key(quote, self._chains[quote.pck_chain]))
+        key = authenticate_attestation_key(quote, self._chains[quote.pck_chain])
+        return self._appraise(IntelSubject(quote, None, key, self._collateral))
 
     def repeated(self) -> AttestationResult:
         """Know the attestation key as well, as the service does of every platform that it has seen."""
         quote = parse_quote(self._case.quote)
-        return self._appraise(quote, self._authenticator.attestation_key(quote, self._case.at))
+        key = self._authenticator.attestation_key(quote, self._case.at)
+        subject = IntelSubject(quote, None, key, self._collateral)
+        return self._appraise(subject)
 
     def cold(self) -> AttestationResult:
         """Know nothing."""
         quote = parse_quote(self._case.quote)
         chain = authenticate_pck_chain(quote.pck_chain, self._anchors, self._case.at)
-        collateral = authenticate_collateral(self._raw, self._anchors, self._case.at)
-        return self._appraise(quote, authenticate_attestation_key(quote, chain), collateral)
+        collateral = authenticate_collateral(self._raw, self._anchors, self._case.at, chain)
+        key = authenticate_attestation_key(quote, chain)
+        return self._appraise(IntelSubject(quote, None, key, collateral))
 
-    def _appraise(self, quote: Quote, key: AttestationKey, collateral: Collateral | None = None) -> AttestationResult:
+    def _appraise(self, subject: IntelSubject) -> AttestationResult:
         return appraise(
-            quote,
+            subject,
             evidence=self._evidence,
-            event_log=None,
-            attestation_key=key,
-            collateral=collateral or self._collateral,
             policy=self._policy,
             registry_id=self._registry_id,
             approved_models=frozenset(),
+            approved_images={},
             at=self._case.at,
         )
 
@@ -126,8 +128,9 @@ class Verification:
 def _with_key() -> Verification:
     """Return the verification of what an attester sends to the service: a quote bound to a key, and a proof of it."""
     vendor, registry = Vendor.of(), Registry()
-    evidence = Attester.of(vendor).evidence(KeyPair.ed25519("bench"), registry)
-    return Verification(_simulated(vendor, quote_of(evidence.cpu)), evidence, registry.registry_id)
+    key, attester = KeyPair.ed25519("bench"), Attester.of(vendor)
+    quote = attester.quote(TdReport(report_data=registry.report_data(key)))
+    return Verification(_simulated(vendor, quote), attester.evidence(key, registry), registry.registry_id)
 
 
 def _bare(key: EllipticCurvePublicKey, signature: bytes, signed: bytes) -> Callable[[], None]:

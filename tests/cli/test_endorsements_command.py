@@ -1,12 +1,16 @@
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from attestd.claims import ProductLine
 from attestd.codec import dump_time
 from attestd.endorsements import FolderEndorsements, write_bundle
-from attestd.simulator import AT, Vendor
+from attestd.simulator import AT, CHIPS, GENOA, TURIN, AmdVendor, SnpAttester, Vendor, pem
 from attestd.x509 import TrustAnchors
 from tests.cli.conftest import Files
 
@@ -47,6 +51,7 @@ def test_import_of_a_folder(attestd: Run, files: Files) -> None:
                 "valid_until": dump_time(files.vendor.next_update),
             }
         ],
+        "amd": [],
     }
     written = files.folder / "store" / f"tdx-{fmspc}-platform"
     assert {path.name: path.read_bytes() for path in written.iterdir()} == {
@@ -143,3 +148,138 @@ def test_missing_folder_is_misuse(attestd: Run, files: Files) -> None:
     status, complaint = attestd(*listing(files, files.folder / "tcb_info.json"))
     assert status == 1
     assert "No such file" in complaint
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# AMD's
+
+AMD = {line: AmdVendor.of(line) for line in ProductLine}
+VENDOR = AMD[ProductLine.GENOA]
+VCEKS = {line: SnpAttester.of(AMD[line], chip).vek.der for line, chip in CHIPS.items()}
+VLEK = SnpAttester.of(VENDOR, replace(GENOA, kind="vlek"))
+
+
+@pytest.fixture
+def amd(files: Files) -> Files:
+    """Trust both vendors, and have what the KDS gives out for two product lines."""
+    files.roots = files.folder / "roots"
+    files.roots.mkdir()
+    for number, root in enumerate((files.vendor.root.der, *(vendor.ark.der for vendor in AMD.values()))):
+        (files.roots / f"{number}.der").write_bytes(root)
+    source = files.folder / "kds"
+    for line in (ProductLine.GENOA, ProductLine.TURIN):
+        folder = source / line
+        folder.mkdir(parents=True)
+        (folder / "cert_chain.pem").write_bytes(pem(AMD[line].ask.der, AMD[line].ark.der))
+        (folder / "crl.der").write_bytes(AMD[line].crl())
+        (folder / "vcek.der").write_bytes(VCEKS[line])
+    (source / "asvk.pem").write_bytes(pem(VENDOR.asvk.der))
+    (source / "vlek.crt").write_bytes(VLEK.vek.der)
+    return files
+
+
+STORED = {
+    "amd/genoa_20002_ask.der": VENDOR.ask.der,
+    "amd/genoa_20101_asvk.der": VENDOR.asvk.der,
+    "amd/genoa_crl.der": VENDOR.crl(),
+    "amd/turin_30001_ask.der": AMD[ProductLine.TURIN].ask.der,
+    "amd/turin_crl.der": AMD[ProductLine.TURIN].crl(),
+    f"vcek/{GENOA.hwid.hex()}/bl10_tee00_snp27_ucode84_vcek.der": VCEKS[ProductLine.GENOA],
+    f"vcek/{TURIN.hwid.hex()}/bl03_tee02_snp05_ucode97_fmc01_vcek.der": VCEKS[ProductLine.TURIN],
+}
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_import_of_amd_s_documents(attestd: Run, amd: Files) -> None:
+    status, shown = attestd(*bring(amd, amd.folder / "kds"))
+    assert (status, shown["bundles"]) == (0, [])
+    store = stored(amd.folder / "store")
+    (vlek,) = store.keys() - STORED.keys()
+    assert vlek.startswith("vlek/")
+    assert store == {**STORED, vlek: VLEK.vek.der}
+    assert sorted(row["file"] for row in shown["amd"]) == sorted(store)
+    # What was imported can be imported again, and is what the service takes.
+    assert attestd(*bring(amd, amd.folder / "store"))[0] == 0
+    assert stored(amd.folder / "store") == store
+    anchors = TrustAnchors.load(path.read_bytes() for path in amd.roots.iterdir())
+    source = FolderEndorsements(amd.folder / "store", anchors, AT)
+    assert source.refresh(AT) == ()
+    assert (len(source.snp().issuers), len(source.snp().crls), len(source.snp().veks)) == (3, 2, 3)
+
+
+def test_import_of_both_vendors_in_one_archive(attestd: Run, amd: Files) -> None:
+    shutil.copytree(amd.collateral, amd.folder / "kds/intel")
+    archive = Path(shutil.make_archive(str(amd.folder / "all"), "zip", amd.folder, "kds"))
+    status, shown = attestd(*bring(amd, archive))
+    assert (status, len(shown["bundles"]), len(shown["amd"])) == (0, 1, 8)
+
+
+def test_import_of_one_document(attestd: Run, amd: Files) -> None:
+    status, shown = attestd(*bring(amd, amd.folder / "kds/Genoa/crl.der"))
+    assert (status, [row["file"] for row in shown["amd"]]) == (0, ["amd/genoa_crl.der"])
+    status, complaint = attestd(*bring(amd, amd.put("crl.bin", VENDOR.crl())))
+    assert status == 2
+    assert "[endorsements.file]" in complaint
+
+
+def test_newer_crl_replaces_older_and_never_the_other_way_round(attestd: Run, amd: Files) -> None:
+    older, newer = VENDOR.crl(), VENDOR.crl(edit=lambda form: form.numbered(5))
+    target = amd.folder / "store/amd/genoa_crl.der"
+    for raw in (older, newer, newer):
+        assert attestd(*bring(amd, amd.put("crl.der", raw)))[0] == 0
+        assert target.read_bytes() == raw
+    status, shown = attestd(*bring(amd, amd.put("crl.der", older)))
+    (row,) = shown["amd"]
+    assert (status, row["file"], row["outcome"]) == (3, "amd/genoa_crl.der", "refused")
+    assert row["reason"] == "snp.crl_rollback"
+    assert "5 of" in row["detail"]
+    assert target.read_bytes() == newer
+    # What is no use is replaced.
+    target.write_bytes(b"half a CRL")
+    assert attestd(*bring(amd, amd.put("crl.der", older)))[0] == 0
+    assert target.read_bytes() == older
+
+
+def test_what_is_not_authentic_of_amd_s_is_not_written(attestd: Run, amd: Files) -> None:
+    mallory = AmdVendor.of(seed="mallory")
+    source = amd.folder / "kds/Genoa"
+    (source / "cert_chain.pem").write_bytes(pem(mallory.ask.der))
+    status, shown = attestd(*bring(amd, source))
+    assert status == 4
+    assert [(row["file"], row.get("reason")) for row in shown["amd"]] == [
+        ("amd/genoa_crl.der", None),
+        ("cert_chain.pem", "snp.vek_chain"),
+        ("vcek.der", "snp.endorsements_missing"),
+    ]
+    assert list(stored(amd.folder / "store")) == ["amd/genoa_crl.der"]
+
+
+def test_list_of_amd_s_documents(attestd: Run, on_terminal: Terminal, amd: Files) -> None:
+    (amd.folder / "kds/crl.pem").write_bytes(b"no CRL")
+    status, shown = attestd(*listing(amd, amd.folder / "kds"))
+    assert status == 3
+    rows = {row["file"]: row for row in shown["amd"]}
+    assert rows["Genoa/cert_chain.pem"] == {
+        "file": "Genoa/cert_chain.pem",
+        "outcome": "ok",
+        "kind": "ask",
+        "product_line": "Genoa",
+        "content": {"serial_number": "20002"},
+        "valid_from": dump_time(VENDOR.ask.form.not_before),
+        "valid_until": dump_time(VENDOR.ask.form.not_after),
+    }
+    assert (rows["asvk.pem"]["kind"], rows["asvk.pem"]["content"]) == ("asvk", {"serial_number": "20101"})
+    assert (rows["Genoa/crl.der"]["kind"], rows["Genoa/crl.der"]["content"]) == (
+        "crl",
+        {"number": 4, "revoked": ["20001"]},
+    )
+    assert rows["Turin/vcek.der"]["content"] == {"hwid": TURIN.hwid.hex(), "tcb": TURIN.tcb._asdict()}
+    assert (rows["vlek.crt"]["kind"], rows["vlek.crt"]["content"]["csp_id"]) == ("vlek", VLEK.chip.csp_id)
+    assert (rows["crl.pem"]["outcome"], rows["crl.pem"]["reason"]) == ("refused", "snp.crl_malformed")
+    status, text = on_terminal(*listing(amd, amd.folder / "kds"))
+    lines = text.splitlines()
+    assert any(line.split()[:6] == ["Genoa/crl.der", "ok", "crl", "Genoa", "number", "4,"] for line in lines)
+    assert any(line.startswith("crl.pem: refused: ") for line in lines)

@@ -8,7 +8,7 @@ import pytest
 
 from attestd.claims import PckCa
 from attestd.endorsements import write_bundle
-from attestd.evidence import Tee
+from attestd.evidence import IntelTee
 from attestd.simulator import (
     DSTACK_BOOT,
     Attester,
@@ -45,7 +45,7 @@ def test_quote(attestd: Run, files: Files, body: Any, tee: str, version: int) ->
 
 
 def test_image_digest_is_the_verified_one(attestd: Run, files: Files) -> None:
-    bodies: dict[Tee, Body] = {"tdx": TdReport(), "sgx": SgxReport()}
+    bodies: dict[IntelTee, Body] = {"tdx": TdReport(), "sgx": SgxReport()}
     for tee, body in bodies.items():
         quote = files.put("quote", files.attester.quote(body))
         write_bundle(files.collateral, files.vendor.collateral(tee))

@@ -43,7 +43,7 @@ MEMBERS = [
 def test_verified(attestd: Run, files: Files) -> None:
     status, result = attestd(*files.verify())
     assert status == 0
-    assert list(result) == MEMBERS
+    assert list(result) == [*MEMBERS, "endorsements", "event_log", "vtpm"]
     assert (result["outcome"], result["reason"], result["detail"]) == ("verified", None, "")
     assert (result["tee"], result["at"]) == ("tdx", files.at)
     assert result["evidence_id"].startswith("sha256:")
@@ -52,6 +52,8 @@ def test_verified(attestd: Run, files: Files) -> None:
     assert result["claims"]["mrtd"] == TdReport().mrtd.hex()
     assert result["claims"]["pck"]["fmspc"] == files.attester.platform.fmspc.hex()
     assert (result["flags"], result["appraisal"]) == ([], None)
+    assert len(result["endorsements"]) == len(list(files.collateral.iterdir()))
+    assert (result["event_log"], result["vtpm"]) == (None, None)
 
 
 def test_sgx_is_verified(attestd: Run, files: Files) -> None:
@@ -279,6 +281,20 @@ def test_event_log_counts_under_a_policy(attestd: Run, files: Files) -> None:
     assert attestd(*files.verify(), "--policy", policy, "--event-log", files.put("log", ccel()))[0] == 0
 
 
+def test_approved_images_count_under_a_policy(attestd: Run, files: Files) -> None:
+    """There is no registry here: what is not named is not approved."""
+    policy = files.put("registered.toml", factory.text(factory.TDX, {"tdx.images": '"registered"'}).encode())
+    status, result = attestd(*files.verify(), "--policy", policy)
+    bad = [finding for finding in result["appraisal"]["findings"] if finding["outcome"] != "affirming"]
+    assert (status, [finding["check"] for finding in bad]) == (5, ["image"])
+    digest = result["claims"]["image_digest"]
+    assert bad[0]["got"] == digest
+    approved = ("--approved-image", f"sha256:{digest}")
+    other = ("--approved-image", "sha256:" + "00" * 32)
+    assert attestd(*files.verify(), "--policy", policy, *other)[0] == 5
+    assert attestd(*files.verify(), "--policy", policy, *other, *approved)[0] == 0
+
+
 def test_policy_that_does_not_load_is_misuse(attestd: Run, files: Files) -> None:
     status, complaint = attestd(*files.verify(), "--policy", files.put("policy.toml", b"name = 1"))
     assert status == 1
@@ -288,13 +304,16 @@ def test_policy_that_does_not_load_is_misuse(attestd: Run, files: Files) -> None
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("--tee", "snp"),
+        ("--tee", "any"),
+        ("--tee", "SNP"),
         ("--at", "2026-01-31"),
         ("--at", "2026-01-31T12:00:00"),
         ("--at", "now"),
         ("--report-data", "00" * 63),
         ("--report-data", "0x" + "00" * 63),
-        ("--nonce", "00" * 32),
+        ("--nonce", "nonce"),
+        ("--nonce", "0x00"),
+        ("--approved-image", "00" * 32),
     ],
 )
 def test_misuse(files: Files, run_process: Callable[..., Any], option: str, value: str) -> None:

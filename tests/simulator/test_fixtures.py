@@ -9,12 +9,21 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from attestd.claims import CpuClaims
-from attestd.codec import dump_time, load_time
+from attestd.claims import IntelClaims, ProductLine, SnpClaims
+from attestd.codec import dump_time, load_pem, load_time
 from attestd.errors import AttestdError
-from attestd.simulator import AT, REPRODUCIBLE, Vendor
+from attestd.policy import AppraisalPolicy, Facts, appraise
+from attestd.result import Tier
+from attestd.simulator import AT, REPRODUCIBLE, AmdVendor, Vendor
 from attestd.simulator.__main__ import main
 from attestd.simulator.fixtures import files
+from attestd.snp.certtable import parse_certificate_table
+from attestd.snp.hcl import parse_hcl
+from attestd.snp.report import REPORT_SIZE, parse_report
+from attestd.snp.tpm import parse_quote as parse_tpm_quote
+from attestd.snp.vek import authenticate_ark_crl, authenticate_vek
+from attestd.snp.verify import verify as verify_report
+from attestd.snp.vtpm import VtpmClaims, require_nonce, verify_vtpm
 from attestd.tdx.collateral import RawCollateral, authenticate_collateral
 from attestd.tdx.eventlog import verify_event_log
 from attestd.tdx.pck import authenticate_pck_chain
@@ -22,9 +31,12 @@ from attestd.tdx.qe import authenticate_attestation_key
 from attestd.tdx.quote import parse_quote
 from attestd.tdx.verify import verify
 from attestd.x509 import TrustAnchors
+from tests.evidence import ROOT
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
+FIXTURES = ROOT / "fixtures"
 CASES = sorted(path.name for path in (FIXTURES / "tdx").iterdir())
+SNP_CASES = sorted(path.name for path in (FIXTURES / "snp").iterdir())
+STRICT_SNP = AppraisalPolicy.load((ROOT / "policies/strict-snp.toml").read_bytes())
 
 reproducible = pytest.mark.skipif(not REPRODUCIBLE, reason="OpenSSL older than 3.2 cannot sign deterministically")
 
@@ -58,11 +70,15 @@ def test_without_deterministic_signatures_nothing_is_written(
 
 
 def test_they_are_small() -> None:
-    assert sum(map(len, files().values())) < 400_000
+    assert sum(map(len, files().values())) < 800_000
 
 
-def verified(folder: Path, described: dict[str, Any]) -> CpuClaims:
-    anchors = TrustAnchors.load([(folder / described["trust_root"].split("(")[1].rstrip(")")).resolve().read_bytes()])
+def anchors_of(folder: Path, described: dict[str, Any]) -> TrustAnchors:
+    return TrustAnchors.load([(folder / described["trust_root"].split("(")[1].rstrip(")")).resolve().read_bytes()])
+
+
+def verified(folder: Path, described: dict[str, Any]) -> IntelClaims:
+    anchors = anchors_of(folder, described)
     at = load_time(described["verification_time_iso"])
     quote = parse_quote((folder / "quote.bin").read_bytes())
     documents = {path.stem: path.read_bytes() for path in (folder / "collateral").iterdir()}
@@ -103,6 +119,69 @@ def test_each_verifies_as_expected(case: str) -> None:
         assert (shown.hex() if isinstance(shown, bytes) else shown) == value
 
 
+def verified_snp(folder: Path, described: dict[str, Any]) -> SnpClaims:
+    anchors, at = anchors_of(folder, described), load_time(described["verification_time_iso"])
+    documents = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    hcl_report = documents.get("hcl_report.bin")
+    raw = parse_hcl(hcl_report).report if hcl_report else documents["report.bin"]
+    if len(raw) > REPORT_SIZE:
+        table = parse_certificate_table(raw[REPORT_SIZE:])
+        leaf, issuer = table.vcek, table.ask
+    else:
+        leaf = documents.get("vcek.der") or documents["vlek.der"]
+        (issuer,) = load_pem(documents.get("ask.pem") or documents["asvk.pem"])
+    vek = authenticate_vek(leaf or b"", issuer or b"", anchors, at)
+    return verify_report(
+        parse_report(raw[:REPORT_SIZE]), vek, authenticate_ark_crl(documents["crl.der"], vek.root, at), at
+    )
+
+
+def verified_vtpm(folder: Path, claims: SnpClaims) -> VtpmClaims | None:
+    if not (folder / "hcl_report.bin").is_file():
+        return None
+    hcl, pcrs = parse_hcl((folder / "hcl_report.bin").read_bytes()), (folder / "tpm_pcrs.bin").read_bytes()
+    values = tuple(pcrs[start : start + 32] for start in range(0, len(pcrs), 32))
+    quote = parse_tpm_quote((folder / "tpm_quote.msg").read_bytes())
+    return verify_vtpm(claims, hcl, quote, (folder / "tpm_quote.sig").read_bytes(), values)
+
+
+@pytest.mark.parametrize("case", SNP_CASES)
+def test_each_report_verifies_as_expected(case: str) -> None:
+    folder = FIXTURES / "snp" / case
+    described = json.loads((folder / "expected.json").read_bytes())
+    expected = described["expected"]
+    if expected["reason"]:
+        with pytest.raises(AttestdError) as refusal:
+            verified_snp(folder, described)
+        assert refusal.value.reason == expected["reason"]
+        return
+    claims = verified_snp(folder, described)
+    assert (claims.vek.product_line, claims.signing_key) == (described["product_line"], described["signing_key"])
+    assert [*claims.flags] == expected["policy_flags"]
+    for name, value in described["report"].items():
+        if name in SnpClaims._fields and not name.endswith("_tcb"):
+            shown = getattr(claims, name)
+            # What a version does not have is zero in the report, and nothing in the claims.
+            assert (shown.hex() if isinstance(shown, bytes) else shown or 0) == value
+    facts = Facts(
+        event_log_replayed=False,
+        collateral_issued_at=None,
+        approved_images={},
+        key=None,
+        vtpm=verified_vtpm(folder, claims),
+    )
+    appraisal = appraise(STRICT_SNP, claims, facts, load_time(described["verification_time_iso"]))
+    assert (appraisal.tier is Tier.AFFIRMING) is expected["strict_policy_accepts"]
+
+
+def test_the_vtpm_quote_belongs_to_its_report() -> None:
+    folder = FIXTURES / "snp/snp-genoa-v5-azure"
+    described = json.loads((folder / "expected.json").read_bytes())
+    vtpm = verified_vtpm(folder, verified_snp(folder, described))
+    assert vtpm is not None
+    require_nonce(vtpm, bytes.fromhex(described["nonce"]))
+
+
 @pytest.mark.parametrize(
     ("log", "events"),
     [("tdx-v4-ccel/ccel.bin", (7, 5, 2, 0)), ("tdx-v4-dstack-event-log/dstack_event_log.json", (7, 5, 2, 7))],
@@ -120,6 +199,11 @@ def test_logs_replay_to_the_quotes_beside_them(log: str, events: tuple[int, ...]
 def test_the_certificate_carries_the_quote_beside_it() -> None:
     folder = FIXTURES / "tdx/tdx-v4-cocoon-ra-tls"
     assert (folder / "quote.bin").read_bytes() in (folder / "ra_tls_certificate.der").read_bytes()
+
+
+@pytest.mark.parametrize("line", ProductLine)
+def test_the_roots_of_amd_are_the_vendors(line: ProductLine) -> None:
+    assert (FIXTURES / f"roots/simulated_ark_{line.lower()}.der").read_bytes() == AmdVendor.of(line).ark.der
 
 
 def test_the_root_is_the_vendors() -> None:

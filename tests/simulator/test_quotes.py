@@ -249,7 +249,7 @@ def test_an_edit_without_effect_is_a_mistake(edit: Any) -> None:
 
 def test_only_p256_signs_quotes() -> None:
     key: Any = KeyPair.ed25519().private
-    with pytest.raises(TypeError, match="P-256"):
+    with pytest.raises(TypeError, match="ECDSA"):
         ATTESTER.quote(framing=Framing(signing=Signing(key=key)))
 
 
