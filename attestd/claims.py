@@ -1,8 +1,8 @@
 """What has been verified to be true of a piece of evidence.
 
-Only `tdx.verify` makes `TdxClaims` and `SgxClaims`, only `snp.verify` makes `SnpClaims`, each of them last, when every
-check has passed; a policy takes nothing else. So evidence that was not authenticated cannot be appraised
-(tests/test_architecture.py holds it).
+Only `tdx.verify` makes `TdxClaims` and `SgxClaims`, only `snp.verify` makes `SnpClaims`, and only `nvgpu.verify` makes
+`GpuClaims`, each of them last, when every check has passed; a policy takes nothing else. So evidence that was not
+authenticated cannot be appraised (tests/test_architecture.py holds it).
 
 All are tuples, since they are made thousands of times a second and frozen dataclasses take several times as long;
 tuples do not inherit, so what the kinds of claims share stands in each. A report's members come first, in its order.
@@ -363,7 +363,8 @@ class OpaqueFields(NamedTuple):
 class NvidiaChainClaims(NamedTuple):
     """A chain of NVIDIA's certificates that was verified to its pinned root, and whether they are revoked."""
 
-    validity: Validity
+    validity: Validity  # of the certificates
+    window: Validity  # in which the OCSP answers hold as well, but for stale ones
     revocation: tuple[RevocationState, ...]  # what occurs among its certificates, best first; never the last two
 
 
@@ -382,7 +383,7 @@ class GpuClaims(NamedTuple):
     arch: GpuArch  # by the device's certificates
     hwmodel: str  # the common name of the BROM certificate
     ueid: int  # the leaf's serial number: changes with the firmware
-    device_id: bytes  # SHA-256 of the BROM certificate's public key: what a device keeps; never in public answers
+    device_id: bytes  # SHA-256 of the BROM certificate's SubjectPublicKeyInfo: stays; never in public answers
     pdi: bytes  # 8 bytes, as the BROM certificate has them; nor these
     spdm_device_id: str  # nor this: `NVIDIA:GH100:` and 16 hex digits
     nonce: bytes  # 32 bytes: what the device was asked with
@@ -439,6 +440,80 @@ def _export_snp(claims: SnpClaims) -> dict[str, Json]:
     }
 
 
+# NVIDIA's, as its claims have it (IANA enterprise number).
+_NVIDIA_OEM_ID: Final = "5703"
+
+
+def export_gpu(claims: GpuClaims, *, nonce: bytes | None = None) -> dict[str, Json]:
+    """Return every verified field, under NVIDIA's name where it has one, so that policies for NVIDIA's claims fit.
+
+    `nonce` is what the device should have answered: with it the export says whether it has. Left out is what NVIDIA's
+    verifiers claim without evidence of it: `secboot` and `dbgstat` (nvidia.md, 4.7).
+    """
+    kind = "switch" if claims.arch.is_switch else "gpu"
+    report, bios = f"x-nvidia-{kind}-attestation-report", "bios" if claims.arch.is_switch else "vbios"
+    exported: dict[str, Json] = {
+        "x-nvidia-device-type": "nvswitch" if claims.arch.is_switch else "gpu",
+        f"x-nvidia-{kind}-arch-check": True,
+        f"{report}-parsed": True,
+        f"{report}-signature-verified": True,
+        f"{report}-cert-chain": _export_chain(claims.chain),
+        # NVIDIA's verifiers say true where there is no FWID: nothing was matched.
+        f"{report}-cert-chain-fwid-match": True if claims.fwid == "match" else None,
+        f"x-nvidia-{kind}-{bios}-version": claims.opaque.vbios_version,
+        **_export_rim(f"x-nvidia-{kind}-{bios}-rim", claims.vbios_rim),
+        "measres": "success",
+        "hwmodel": claims.hwmodel,
+        "ueid": str(claims.ueid),
+        "oemid": _NVIDIA_OEM_ID,
+        "eat_nonce": claims.nonce.hex(),
+    }
+    if nonce is not None:
+        exported[f"{report}-nonce-match"] = claims.nonce == nonce
+    if claims.driver_rim is not None:
+        exported |= {
+            "x-nvidia-gpu-driver-version": claims.opaque.driver_version,
+            "x-nvidia-gpu-mode": claims.opaque.feature_flag,
+            "x-nvidia-gpu-vbios-index-no-conflict": True,
+            **_export_rim("x-nvidia-gpu-driver-rim", claims.driver_rim),
+        }
+    return exported | {
+        "arch": claims.arch.value,
+        "device_id": claims.device_id.hex(),
+        "pdi": claims.pdi.hex(),
+        "spdm_device_id": claims.spdm_device_id,
+        "opaque": _exported(claims.opaque),
+        "fwid": claims.fwid,
+        "measurements_compared": list(claims.compared),
+        "measurements_skipped": list(claims.skipped),
+        "revocation": list(claims.chain.revocation),
+        "driver_rim": None if claims.driver_rim is None else _own_rim(claims.driver_rim),
+        "vbios_rim": _own_rim(claims.vbios_rim),
+    }
+
+
+def _export_chain(chain: NvidiaChainClaims) -> Json:
+    """Return a chain as NVIDIA's claims have it, who know no answer that is stale or missing: it is unknown to them."""
+    is_good, on_hold = chain.revocation == (RevocationState.GOOD,), RevocationState.HOLD in chain.revocation
+    return {
+        "x-nvidia-cert-expiration-date": dump_time(chain.validity.not_after),
+        "x-nvidia-cert-status": "revoked" if on_hold else "valid",
+        "x-nvidia-cert-ocsp-status": "good" if is_good else "revoked" if on_hold else "unknown",
+        "x-nvidia-cert-revocation-reason": "certificateHold" if on_hold else None,
+    }
+
+
+def _export_rim(name: str, rim: RimClaims) -> dict[str, Json]:
+    passed = dict.fromkeys(("fetched", "signature-verified", "version-match", "measurements-available"), True)
+    return {f"{name}-{check}": is_so for check, is_so in passed.items()} | {
+        f"{name}-cert-chain": _export_chain(rim.chain)
+    }
+
+
+def _own_rim(rim: RimClaims) -> Json:
+    return _exported(rim, leave_out=("chain",)) | {"revocation": list(rim.chain.revocation)}
+
+
 def export_tcb(tcb: TcbClaims) -> dict[str, Json]:
     """Return the TCB verdict with its parts."""
     parts = _exported(tcb, leave_out=("status", "advisory_ids"))
@@ -446,7 +521,15 @@ def export_tcb(tcb: TcbClaims) -> dict[str, Json]:
 
 
 def _exported(
-    value: CpuClaims | PckClaims | QeClaims | TcbClaims | TdExtension | VekClaims | TcbVersion,
+    value: CpuClaims
+    | PckClaims
+    | QeClaims
+    | TcbClaims
+    | TdExtension
+    | VekClaims
+    | TcbVersion
+    | OpaqueFields
+    | RimClaims,
     leave_out: tuple[str, ...] = (),
 ) -> dict[str, Json]:
     return {name: export_value(field) for name, field in value._asdict().items() if name not in leave_out}

@@ -124,6 +124,11 @@ class Reason(StrEnum):
         "The archive is refused as a whole",
         "Pack regular files with relative paths into a .zip or .tar.gz.",
     )
+    ENDORSEMENTS_EXPIRED = (
+        "endorsements.expired",
+        "All endorsements of a vendor have expired",
+        "Import current ones of that vendor into the endorsements folder.",
+    )
     TDX_ROLLBACK = ("tdx.collateral_rollback", "Older collateral than was already seen", "Import the newer one.")
 
     # Intel: the quote itself
@@ -272,6 +277,7 @@ class Reason(StrEnum):
 
     # NVIDIA: the report against its device and the reference values (nvidia.md, 4.4, 4.6 and 4.7)
     GPU_REPORT_SIGNATURE = ("gpu.report_signature", "The report is not signed by its device", "Collect it again.")
+    GPU_NONCE = ("gpu.nonce", "The report answers another nonce", "Ask the device with the nonce that is wanted.")
     GPU_DEVICE_KIND = (
         "gpu.device_kind",
         "The report is of another kind of device than its certificates",
@@ -313,6 +319,7 @@ class Reason(StrEnum):
     GPU_RIM_DIGEST = ("gpu.rim_digest", "The RIM was changed after it was signed", "Fetch it again.")
     GPU_RIM_EMPTY = ("gpu.rim_empty", "The RIM has no active measurement", "Fetch it again.")
     GPU_RIM_ID = ("gpu.rim_id", "The answer is about another RIM", "Fetch the RIM of the id that is named.")
+    GPU_RIM_ROLLBACK = ("gpu.rim_rollback", "An older RIM than was already seen", "Fetch the RIM of that name again.")
     GPU_RIM_SHA256 = ("gpu.rim_sha256", "The RIM is not the one that the answer names", "Fetch it again.")
 
     # NVIDIA: revocation answers (RFC 6960)
@@ -331,6 +338,7 @@ class Reason(StrEnum):
     GPU_OCSP_SIGNATURE = ("gpu.ocsp_signature", "The OCSP answer is not signed by its responder", "Ask again.")
     GPU_OCSP_EXPIRED = ("gpu.ocsp_expired", "The OCSP answer has expired", "Ask for a current one.")
     GPU_OCSP_NOT_YET_VALID = ("gpu.ocsp_not_yet_valid", "The OCSP answer is of the future", "Set the clock.")
+    GPU_OCSP_ROLLBACK = ("gpu.ocsp_rollback", "An older OCSP answer than the one that is there", "Ask again.")
     GPU_OCSP_NONCE = ("gpu.ocsp_nonce", "The OCSP answer is not to this request", "Ask again, with a new nonce.")
     GPU_REVOKED = ("gpu.revoked", "NVIDIA has revoked a certificate", "What it stands for cannot be trusted.")
     GPU_REVOCATION_UNKNOWN = (
@@ -403,6 +411,7 @@ class Reason(StrEnum):
 
     # Anchors, settings, build
     ANCHOR_UNPINNED = ("anchor.unpinned", "A trust anchor is not the pinned one", "Restore certs/ from the release.")
+    ANCHOR_MIXED = ("anchor.mixed", "Vendors' own trust anchors beside others", "Name vendors' own alone, or none.")
     ANCHOR_MISSING = ("anchor.missing", "There is no trust anchor", "Name at least one root certificate.")
     CLOCK = ("clock.before_build", "The clock is before the build of this software", "Set the clock.")
     SETTINGS = ("settings.refused", "The configuration is refused", "Mend the setting that is named.")

@@ -11,7 +11,7 @@ The JSON form (`application/json`) of the body of `POST /v1/evidence`; base64 is
           | {"tee": "snp", "report": "<base64>", "certificates": "<base64>" | null}
           | {"tee": "snp", "hcl_report": "<base64>", "tpm_quote": {"message": "<base64>", "signature": "<base64>",
              "pcrs": "<base64, 24 x 32 bytes>" | null}, "certificates": "<base64>" | null},
-     "gpus": []}
+     "gpus": [{"arch": "HOPPER" | "BLACKWELL" | "LS10", "report": "<base64>", "certificates": "<base64 PEM>"}, …]}
 
 With the binding `cocoon`, `key.role` must be given and `cpu` is `{"tee": "tdx", "ra_tls_certificate": "<base64 DER>",
 "event_log": …}`; with any other binding both are refused. An event log goes with TDX alone. `models`, `policy`, `gpus`,
@@ -21,6 +21,9 @@ map, with byte strings in place of base64 and base64url.
 The certificates of SEV-SNP are the table that an extended report comes with, or PEM: VCEK or VLEK, and where it is
 known the ASK or ASVK. The table may also follow the report itself. `hcl_report` is what Azure's paravisor keeps in its
 vTPM, with a report in it, and the quote is that vTPM's.
+
+GPUs and NVSwitches stand in the order in which they were bound. A report is the SPDM request and response, the
+certificates are the device's chain, leaf first.
 
 Any other member, a member named twice, another type, and every size beyond the limits below is `Malformed`.
 """
@@ -60,6 +63,12 @@ MAX_SNP_REPORT_SIZE: Final = 1184 + MAX_CERTIFICATES_SIZE
 MAX_HCL_REPORT_SIZE: Final = 16 * 1024
 # A TPMS_ATTEST with the longest nonce has less than 300 bytes, an RSA-4096 signature with its frame 520.
 MAX_TPM_QUOTE_SIZE: Final = 1024
+# Eight GPUs and four NVSwitches make the largest machine there is.
+MAX_GPUS: Final = 16
+# Genuine reports have less than 4,400 bytes; the parser takes what DSP0274 allows.
+MAX_GPU_REPORT_SIZE: Final = 8 * 1024
+# Genuine chains of five certificates have some 4,700 bytes in PEM.
+MAX_GPU_CERTIFICATES_SIZE: Final = 16 * 1024
 # PCR 0 to 23 of the SHA-256 bank.
 PCRS_SIZE: Final = 24 * 32
 # RSA-8192, the largest key that binding takes, has an SPKI of 1,062 bytes and a signature of 1,024.
@@ -76,10 +85,12 @@ MAX_ENDORSEMENT_SIZE: Final = 1024 * 1024
 IntelTee: TypeAlias = Literal["tdx", "sgx"]
 Tee: TypeAlias = Literal[IntelTee, "snp"]
 Role: TypeAlias = Literal["worker", "proxy"]
+Arch: TypeAlias = Literal["HOPPER", "BLACKWELL", "LS10"]
 
 _INTEL: Final[Mapping[str, IntelTee]] = {"tdx": "tdx", "sgx": "sgx"}
 TEES: Final[tuple[Tee, ...]] = (*_INTEL.values(), "snp")
 _ROLES: Final[Mapping[str, Role]] = {"worker": "worker", "proxy": "proxy"}
+_ARCHS: Final[Mapping[str, Arch]] = {"HOPPER": "HOPPER", "BLACKWELL": "BLACKWELL", "LS10": "LS10"}
 
 # Intel's collateral under the file names that vendors' tools give it (tdx.md, section 3), and AMD's certificates.
 INTEL_ENDORSEMENT_NAMES: Final = (
@@ -164,6 +175,15 @@ CpuEvidence: TypeAlias = IntelEvidence | AmdEvidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuEvidence:
+    """What a GPU or an NVSwitch says of itself."""
+
+    arch: Arch
+    report: bytes  # SPDM 1.1: GET_MEASUREMENTS and MEASUREMENTS
+    certificates: bytes  # PEM, leaf first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyEvidence:
     """The key that the attester wants to be trusted."""
 
@@ -182,6 +202,7 @@ class Evidence:
     models: tuple[bytes, ...] = ()  # SHA-256 digests, sorted, each once
     policy: str | None = None
     cpu: CpuEvidence
+    gpus: tuple[GpuEvidence, ...] = ()  # in the order in which they are bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +213,7 @@ class AppraisalRequest:
     """
 
     cpu: CpuEvidence
+    gpus: tuple[GpuEvidence, ...]
     evidence: Evidence | None
     policy: str | None = None  # the name of a registered policy,
     policy_toml: str | None = None  # or a policy of the caller's own; never both
@@ -238,7 +260,14 @@ def dump_evidence_json(evidence: Evidence) -> bytes:
         "models": [dump_digest(model) for model in evidence.models],
         "policy": evidence.policy,
         "cpu": {"tee": cpu.tee, **_dump_carrier(cpu)},
-        "gpus": [],
+        "gpus": [
+            {
+                "arch": gpu.arch,
+                "report": dump_base64(gpu.report),
+                "certificates": dump_base64(gpu.certificates),
+            }
+            for gpu in evidence.gpus
+        ],
     }
     return dumps(body, separators=(",", ":")).encode()
 
@@ -273,10 +302,10 @@ _EVIDENCE_MEMBERS: Final = ("challenge", "binding", "key", "models", "policy", "
 
 def _evidence(fields: Fields) -> Evidence:
     fields.only(*_EVIDENCE_MEMBERS)
-    return _bound_evidence(fields, _cpu(fields))
+    return _bound_evidence(fields, _cpu(fields), _gpus(fields))
 
 
-def _bound_evidence(fields: Fields, cpu: CpuEvidence) -> Evidence:
+def _bound_evidence(fields: Fields, cpu: CpuEvidence, gpus: tuple[GpuEvidence, ...]) -> Evidence:
     scheme = _scheme(fields, cpu)
     return Evidence(
         challenge=_challenge(fields),
@@ -285,19 +314,21 @@ def _bound_evidence(fields: Fields, cpu: CpuEvidence) -> Evidence:
         models=_models(fields),
         policy=_policy(fields),
         cpu=cpu,
+        gpus=gpus,
     )
 
 
 def _appraisal_request(fields: Fields) -> AppraisalRequest:
     fields.only(*_EVIDENCE_MEMBERS, "policy_toml", "at", "endorsements")
-    cpu = _cpu(fields)
+    cpu, gpus = _cpu(fields), _gpus(fields)
     # All of the binding or none of it: half a binding is a mistake, not a wish for less.
     bound = any(fields.given(name) for name in ("challenge", "binding", "key")) or bool(_models(fields))
     if fields.given("policy") and fields.given("policy_toml"):
         raise fields.refuse("policy", "either the name of a policy or policy_toml")
     return AppraisalRequest(
         cpu=cpu,
-        evidence=_bound_evidence(fields, cpu) if bound else None,
+        gpus=gpus,
+        evidence=_bound_evidence(fields, cpu, gpus) if bound else None,
         policy=_policy(fields),
         policy_toml=fields.text("policy_toml", most=MAX_POLICY_SIZE) if fields.given("policy_toml") else None,
         at=fields.time("at") if fields.given("at") else None,
@@ -306,9 +337,6 @@ def _appraisal_request(fields: Fields) -> AppraisalRequest:
 
 
 def _cpu(fields: Fields) -> CpuEvidence:
-    if fields.given("gpus") and fields.array("gpus", least=0):
-        # Evidence is never ignored, and this version verifies none of GPUs.
-        raise Malformed(Reason.EVIDENCE_KIND, found="GPU evidence", wanted="no GPU evidence")
     cpu = fields.fields("cpu")
     tee = cpu.text("tee")
     if tee == "snp":
@@ -317,6 +345,22 @@ def _cpu(fields: Fields) -> CpuEvidence:
     if intel is None:
         raise Malformed(Reason.EVIDENCE_KIND, found="another TEE", wanted=" or ".join(TEES))
     return _intel(cpu, intel)
+
+
+def _gpus(fields: Fields) -> tuple[GpuEvidence, ...]:
+    return tuple(map(_gpu, fields.array("gpus", most=MAX_GPUS, least=0) if fields.given("gpus") else ()))
+
+
+def _gpu(gpu: Fields) -> GpuEvidence:
+    gpu.only("arch", "report", "certificates")
+    arch = _ARCHS.get(gpu.text("arch"))
+    if arch is None:
+        raise gpu.refuse("arch", " or ".join(_ARCHS))
+    return GpuEvidence(
+        arch=arch,
+        report=_blob(gpu, "report", MAX_GPU_REPORT_SIZE),
+        certificates=_blob(gpu, "certificates", MAX_GPU_CERTIFICATES_SIZE),
+    )
 
 
 def _intel(cpu: Fields, tee: IntelTee) -> IntelEvidence:

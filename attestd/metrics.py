@@ -38,6 +38,7 @@ class TeeLabel(StrEnum):
     TDX = "tdx"
     SGX = "sgx"
     SNP = "snp"
+    NVIDIA = "nvidia"
     UNKNOWN = "unknown"
 
 
@@ -130,7 +131,7 @@ class Metrics:
         )
         self.collateral_expiry = Gauge(
             "attestd_collateral_expiry_timestamp_seconds",
-            "When the first of Intel's documents, or of AMD's CRLs, in use expires (Unix time); 0 where there is none",
+            "When the first of Intel's documents, AMD's CRLs or NVIDIA's RIMs in use expires (Unix time); 0 for none",
             ["tee"],
             registry=registry,
         )

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from attestd.codec import load_pem
 from attestd.errors import ConfigurationRefused, Malformed, Reason
-from attestd.x509 import TrustAnchors
+from attestd.x509 import GENUINE_ROOTS, TrustAnchors
 
 # When this release was built. A clock that shows less is wrong, and every window of validity with it (attacks.md, C47).
 BUILT: Final = datetime(2026, 11, 23, tzinfo=UTC)
@@ -34,7 +34,7 @@ SIMULATED: Final = "simulated:"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 # Where tests find evidence and peers; never settings of the service.
-_FOR_TESTS: Final = frozenset({"ATTESTD_EVIDENCE", "ATTESTD_PEERS"})
+_FOR_TESTS: Final = frozenset({"ATTESTD_EVIDENCE", "ATTESTD_PEERS", "ATTESTD_NVIDIA_PEER"})
 
 _MAX_CONFIG_SIZE: Final = 64 * 1024
 _MAX_TEXT: Final = 1024
@@ -273,13 +273,15 @@ def _refuse_open_connection(host: str | None, options: Mapping[str, list[str]]) 
 def load_anchors(path: Path | None) -> TrustAnchors:
     """Load the roots in a file or folder, DER or PEM, or the vendors' own that are shipped where none is named.
 
-    Raises `ConfigurationRefused`.
+    Raises `ConfigurationRefused`; for vendors' own beside others with `anchor.mixed` (attacks.md, A20).
     """
     try:
         if path is None:
             folders = [shipped("certs") / vendor for vendor in _VENDORS]
             return TrustAnchors.load_genuine(file.read_bytes() for folder in folders for file in _files(folder))
-        return TrustAnchors.load([der for file in _files(path) for der in _certificates(file.read_bytes())])
+        anchors = TrustAnchors.load([der for file in _files(path) for der in _certificates(file.read_bytes())])
+        _refuse_mixed(anchors)
+        return anchors
     except OSError as error:
         raise _refused("trust_anchors", f"{path}: {error.strerror}", "root certificates, DER or PEM") from None
     except Malformed as error:
@@ -287,6 +289,18 @@ def load_anchors(path: Path | None) -> TrustAnchors:
     except ConfigurationRefused as error:
         found = f"trust_anchors: {path or shipped('certs')}: {error.found}"
         raise ConfigurationRefused(error.reason, found=found, wanted=error.wanted) from None
+
+
+def _refuse_mixed(anchors: TrustAnchors) -> None:
+    """Refuse a registry in which some keys would be of real hardware, and others of simulated hardware."""
+    vendors = sorted({GENUINE_ROOTS[root.fingerprint] for root in anchors.roots if root.fingerprint in GENUINE_ROOTS})
+    others = [root.fingerprint.hex() for root in anchors.roots if root.fingerprint not in GENUINE_ROOTS]
+    if vendors and others:
+        raise ConfigurationRefused(
+            Reason.ANCHOR_MIXED,
+            found=f"roots of {', '.join(vendors)} beside SHA-256 {', '.join(others)}",
+            wanted="vendors' own roots alone, or none of them",
+        )
 
 
 def _files(path: Path) -> list[Path]:

@@ -8,16 +8,22 @@
 The registrar calls them with what it holds in its caches, `attestd verify` with files; nothing else leads to a result.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, TypeAlias, assert_never
 
-from attestd.binding.verify import Bound, quote_of, verify_binding
-from attestd.claims import CpuClaims, PckCa, SnpClaims, TdxClaims, export, export_tcb
+from attestd.binding.verify import BindingGrade, Bound, quote_of, verify_binding
+from attestd.claims import CpuClaims, GpuClaims, PckCa, SnpClaims, TdxClaims, export, export_gpu, export_tcb
 from attestd.codec import Json, dump_base64, dump_digest, dump_time
 from attestd.errors import Malformed, NotAuthentic, Reason
 from attestd.evidence import CpuEvidence, Evidence, HclEvidence, IntelTee, QuoteEvidence, RaTlsEvidence, SnpEvidence
+from attestd.nvgpu.attestation import GpuAttestation
+from attestd.nvgpu.device import GpuDevice
+from attestd.nvgpu.golden import Rims
+from attestd.nvgpu.topology import Member, Topology, export_topology, verify_topology
+from attestd.nvgpu.verify import Revocations
+from attestd.nvgpu.verify import verify as verify_gpu_report
 from attestd.policy import AppraisalPolicy, Facts, KeyFacts
 from attestd.policy import appraise as appraise_policy
 from attestd.result import Appraisal, Tier, export_appraisal
@@ -72,6 +78,22 @@ class AmdSubject:
         return self.vek.root
 
 
+@dataclass(frozen=True, slots=True)
+class GpuSubject:
+    """The report of a GPU or NVSwitch with all that it is verified with."""
+
+    attestation: GpuAttestation
+    device: GpuDevice
+    rims: Rims
+    revocations: Revocations
+
+    @property
+    def roots(self) -> Iterator[Certificate]:
+        """The pinned roots of the device and of its RIMs."""
+        chains = (self.device.chain, *(rim.chain for rim in self.rims if rim is not None))
+        return (chain[-1] for chain in chains)
+
+
 Attestation: TypeAlias = Quote | SnpAttestation
 Subject: TypeAlias = IntelSubject | AmdSubject
 
@@ -83,6 +105,8 @@ class Verified(NamedTuple):
     event_log: EventLogClaims | None
     vtpm: VtpmClaims | None
     collateral_issued_at: datetime | None  # None: there is no CRL
+    gpus: tuple[GpuClaims, ...]
+    topology: Topology | None  # None: there are no GPUs
 
     @property
     def evidence_id(self) -> bytes:
@@ -138,29 +162,56 @@ def requirement(quote: Quote, pck: PckChain) -> Requirement:
     return Requirement(quote.tee, pck.claims.fmspc, pck.claims.pck_ca)
 
 
-def verify_subject(subject: Subject, at: datetime) -> Verified:
-    """Verify evidence with its authenticated endorsements at the time `at`.
+def verify_subject(subject: Subject, gpus: Sequence[GpuSubject], at: datetime) -> Verified:
+    """Verify evidence with its authenticated endorsements at the time `at`: of the CPU, and of all GPUs beside it.
 
-    Raises `NotAuthentic`, `EndorsementRejected` or, for an event log, `Malformed`.
+    Raises `NotAuthentic`, `EndorsementRejected`, `Unavailable` (`gpu.rim_missing`) or, for an event log, `Malformed`.
     """
     match subject:
         case IntelSubject():
             collateral = subject.collateral
-            claims = verify_quote(subject.quote, subject.attestation_key, collateral, at)
-            issued_at = min(collateral.tcb_info.validity.not_before, collateral.qe_identity.validity.not_before)
-            return Verified(claims, _replay_event_log(claims, subject.event_log), None, issued_at)
+            claims: CpuClaims = verify_quote(subject.quote, subject.attestation_key, collateral, at)
+            replayed = _replay_event_log(claims, subject.event_log)
+            vtpm = None
+            issued: datetime | None = min(
+                collateral.tcb_info.validity.not_before, collateral.qe_identity.validity.not_before
+            )
         case AmdSubject():
             attestation, crl = subject.attestation, subject.crl
-            report = verify_report(attestation.report, subject.vek, crl, at)
-            vtpm = None if attestation.vtpm is None else verify_vtpm(report, *attestation.vtpm)
-            return Verified(report, None, vtpm, None if crl is None else crl.validity.not_before)
+            claims = verify_report(attestation.report, subject.vek, crl, at)
+            replayed = None
+            vtpm = None if attestation.vtpm is None else verify_vtpm(claims, *attestation.vtpm)
+            issued = None if crl is None else crl.validity.not_before
         case _:
             assert_never(subject)
+    return Verified(claims, replayed, vtpm, issued, *verify_gpus(gpus, at))
 
 
-def appraise(
+def verify_gpus(gpus: Sequence[GpuSubject], at: datetime) -> tuple[tuple[GpuClaims, ...], Topology | None]:
+    """Verify all GPUs and NVSwitches of one machine, if there are any. Raises as `verify_subject` does."""
+    topology = verify_topology([_member(gpu) for gpu in gpus]) if gpus else None
+    return tuple(verify_gpu(gpu, at) for gpu in gpus), topology
+
+
+def verify_gpu(gpu: GpuSubject, at: datetime) -> GpuClaims:
+    """Verify one GPU or NVSwitch by itself. Raises as `verify_subject` does."""
+    if gpu.attestation.arch is not gpu.device.arch:
+        raise NotAuthentic(
+            Reason.GPU_DEVICE_KIND,
+            found=f"a device named {gpu.attestation.arch}",
+            wanted=f"{gpu.device.arch}, as its certificates say",
+        )
+    return verify_gpu_report(gpu.attestation.report, gpu.device, gpu.rims, gpu.revocations, at)
+
+
+def _member(gpu: GpuSubject) -> Member:
+    return Member(gpu.device.arch, gpu.device.device_id, gpu.device.pdi, gpu.attestation.report.opaque)
+
+
+def appraise(  # noqa: PLR0913 - each input of a verdict is named
     subject: Subject,
     *,
+    gpus: Sequence[GpuSubject],
     evidence: Evidence | None,
     policy: AppraisalPolicy,
     registry_id: str,
@@ -170,36 +221,45 @@ def appraise(
 ) -> AttestationResult:
     """Verify evidence and appraise it under `policy` at the time `at`.
 
-    With `evidence`, its key, challenge and models are bound to the report, for the registry of that id; without, the
-    report stands for itself. `approved_models` are the digests that the registry approves, `approved_images` likewise,
-    with the roles that each is approved for; what is not among them counts as not approved.
+    With `evidence`, its key, challenge and models are bound to the report, for the registry of that id, and `gpus` are
+    its GPUs, in its order; without, the reports stand for themselves. `approved_models` are the digests that the
+    registry approves, `approved_images` likewise, with the roles that each is approved for; what is not among them
+    counts as not approved.
 
-    (1) The report is authentic, and what came with it agrees. (2) It commits to the key. (3) The policy's findings.
+    (1) The reports are authentic, and what came with them agrees. (2) They commit to the key. (3) The findings.
 
-    Raises `NotAuthentic`, `EndorsementRejected` or, for the event log and the key, `Malformed`.
+    Raises `NotAuthentic`, `EndorsementRejected`, `Unavailable` (`gpu.rim_missing`) or, for the event log and the key,
+    `Malformed`.
     """
-    verified = verify_subject(subject, at)  # (1)
+    verified = verify_subject(subject, gpus, at)  # (1)
     bound = None
     if evidence is not None:  # (2)
-        bound = verify_binding(evidence, registry_id=registry_id, report_data=verified.report_data, at=at)
+        nonces = [gpu.nonce for gpu in verified.gpus]
+        bound = verify_binding(
+            evidence, registry_id=registry_id, report_data=verified.report_data, gpu_nonces=nonces, at=at
+        )
     facts = Facts(
         event_log_replayed=verified.event_log is not None,
         collateral_issued_at=verified.collateral_issued_at,
         approved_images=approved_images,
         vtpm=verified.vtpm,
+        gpus=verified.gpus,
+        topology=verified.topology,
+        grade=BindingGrade.NONE if bound is None else bound.grade,
         key=_key_facts(bound, approved_models),
     )
     appraisal = appraise_policy(policy, verified.claims, facts, at)  # (3)
-    not_after = appraisal.not_after
+    not_after = min([appraisal.not_after, *(gpu.validity.not_after for gpu in verified.gpus)])
     if bound is not None and bound.validity is not None:
         not_after = min(not_after, bound.validity.not_after)
+    roots = {subject.root, *(root for gpu in gpus for root in gpu.roots)}
     return AttestationResult(
         at,
         verified,
         appraisal,
         bound,
         not_after,
-        subject.root.fingerprint not in GENUINE_ROOTS,
+        any(root.fingerprint not in GENUINE_ROOTS for root in roots),
     )
 
 
@@ -215,6 +275,8 @@ def export_verified(verified: Verified) -> dict[str, Json]:
         "endorsements": [dump_digest(digest) for digest in claims.endorsement_digests],
         "event_log": None if event_log is None else export_event_log(event_log),
         "vtpm": None if vtpm is None else export_vtpm(vtpm),
+        "gpus": [export_gpu(gpu) for gpu in verified.gpus],
+        "topology": None if verified.topology is None else export_topology(verified.topology),
     }
 
 

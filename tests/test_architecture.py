@@ -61,6 +61,7 @@ MAKERS = {
     "Vek": "snp/vek.py",
     "SnpClaims": "snp/verify.py",
     "GpuDevice": "nvgpu/device.py",
+    "SignedDocument": "nvgpu/xmldsig.py",
     "Rim": "nvgpu/rim.py",
     "OcspStatus": "nvgpu/ocsp.py",
     "GpuClaims": "nvgpu/verify.py",

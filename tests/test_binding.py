@@ -21,10 +21,12 @@ from hypothesis import strategies as st
 from attestd.binding import transcript
 from attestd.binding.keys import SMALL_ORDER_U, SMALL_ORDER_Y, KeyAlgorithm, load_key, verify_possession
 from attestd.binding.ra_tls import MAX_QUOTE_EXTENSION_SIZE, QUOTE_OID, USER_CLAIMS_OID, parse_ra_tls
-from attestd.binding.verify import BindingGrade, Bound, quote_of, verify_binding
+from attestd.binding.verify import PUBLISHED_NONCES, BindingGrade, Bound, quote_of, verify_binding
+from attestd.codec import dump_pem, load_base64
 from attestd.errors import AttestdError, Malformed, NotAuthentic, Reason
 from attestd.evidence import (
     Evidence,
+    GpuEvidence,
     HclEvidence,
     KeyEvidence,
     QuoteEvidence,
@@ -35,6 +37,7 @@ from attestd.evidence import (
 )
 from tests import binding_vectors
 from tests.binding_vectors import keys, lp, seed, sign, spki_of
+from tests.evidence import EVIDENCE
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 VECTORS: list[dict[str, Any]] = json.loads(binding_vectors.PATH.read_text())["vectors"]
@@ -93,9 +96,16 @@ class Case:
     report_data: bytes
     registry_id: str = "attestd.example"
     at: datetime = AT
+    gpu_nonces: tuple[bytes, ...] = ()
 
     def verify(self) -> Bound:
-        return verify_binding(self.evidence, registry_id=self.registry_id, report_data=self.report_data, at=self.at)
+        return verify_binding(
+            self.evidence,
+            registry_id=self.registry_id,
+            report_data=self.report_data,
+            gpu_nonces=self.gpu_nonces,
+            at=self.at,
+        )
 
 
 MODELS = tuple(sorted((seed("model a"), seed("model b"))))
@@ -336,6 +346,225 @@ def test_the_proof_counts_beside_extra_data() -> None:
 @pytest.mark.parametrize("cpu", [SNP, AZURE])
 def test_cocoon_is_not_for_amd(cpu: SnpEvidence | HclEvidence) -> None:
     refused(with_evidence(make_case(Scheme.COCOON), cpu=cpu).verify, Reason.BINDING_SCHEME)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# GPUs: grades, and what each of them commits to
+
+# As in the published vectors: a chain is opaque to the binding, a single certificate of any bytes will do.
+GPU_PARTS = tuple((seed(f"report {number}") * 3, seed(f"chain {number}") * 5) for number in range(8))
+
+
+def gpu_evidence(*parts: tuple[bytes, bytes]) -> tuple[GpuEvidence, ...]:
+    return tuple(
+        GpuEvidence(arch="HOPPER", report=report, certificates=dump_pem(chain[:50], chain[50:]))
+        for report, chain in parts
+    )
+
+
+def context_of(case: Case) -> bytes:
+    evidence = case.evidence
+    parts = (b"attestd/v1", case.registry_id.encode(), evidence.challenge, evidence.key.spki, b"".join(evidence.models))
+    return b"".join(map(lp, parts))
+
+
+def key_nonce(case: Case) -> bytes:
+    return sha256(lp(b"gpu-nonce") + context_of(case)).digest()
+
+
+def committed(case: Case, *parts: tuple[bytes, bytes]) -> bytes:
+    bundle = sha256(lp(b"gpu-bundle") + b"".join(lp(report) + lp(chain) for report, chain in parts)).digest()
+    return sha512(lp(b"report-data") + context_of(case) + lp(bundle)).digest()
+
+
+def make_gpu_case(scheme: Scheme, algorithm: str = "Ed25519", *, count: int = 2, dated: bool = True) -> Case:
+    """Return an answer in which every GPU was asked with the key's nonce."""
+    case = with_evidence(make_case(scheme, algorithm, dated=dated), gpus=gpu_evidence(*GPU_PARTS[:count]))
+    if scheme is Scheme.ATTESTD_V1:
+        case = replace(case, report_data=committed(case, *GPU_PARTS[:count]))
+    return replace(case, gpu_nonces=(key_nonce(case),) * count)
+
+
+def of_challenge(case: Case) -> Case:
+    return replace(case, gpu_nonces=(case.evidence.challenge,) * len(case.gpu_nonces))
+
+
+@pytest.mark.parametrize("vector", [one for one in VECTORS if one["gpus"]], ids=lambda one: f"{len(one['gpus'])} GPUs")
+def test_published_gpus_are_bound(vector: dict[str, Any]) -> None:
+    spki, proof, challenge = (
+        None if vector[name] is None else bytes.fromhex(vector[name]) for name in ("key_spki_der", "proof", "challenge")
+    )
+    assert spki is not None
+    assert challenge is not None
+    gpus = [(bytes.fromhex(gpu["report"]), bytes.fromhex(gpu["certificate_chain"])) for gpu in vector["gpus"]]
+    evidence = Evidence(
+        challenge=challenge,
+        binding=Scheme.ATTESTD_V1,
+        key=KeyEvidence(spki=spki, proof=proof),
+        models=tuple(sorted(map(bytes.fromhex, vector["models"]))),
+        cpu=QUOTE,
+        gpus=gpu_evidence(*gpus),
+    )
+    nonces = (bytes.fromhex(vector["gpu_nonce"]),) * len(gpus)
+    case = Case(evidence, bytes.fromhex(vector["report_data"]), vector["registry_id"], gpu_nonces=nonces)
+    assert case.verify().grade is BindingGrade.MUTUAL
+
+
+@pytest.mark.parametrize("algorithm", list(KeyAlgorithm))
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_key_nonces_and_a_report_that_commits_to_the_gpus_are_mutual(algorithm: str, count: int) -> None:
+    case = make_gpu_case(Scheme.ATTESTD_V1, algorithm, count=count)
+    bound = case.verify()
+    assert bound.grade is BindingGrade.MUTUAL
+    assert replace(bound, grade=BindingGrade.NONE) == make_case(Scheme.ATTESTD_V1, algorithm).verify()
+
+
+@pytest.mark.parametrize("cpu", [SNP, AZURE])
+def test_amd_commits_to_gpus_as_intel_does(cpu: SnpEvidence | HclEvidence) -> None:
+    case = with_evidence(make_gpu_case(Scheme.ATTESTD_V1), cpu=cpu)
+    if cpu is AZURE:
+        case = replace(case, report_data=sha256(case.report_data).digest())
+    assert case.verify().grade is BindingGrade.MUTUAL
+    refused(with_evidence(case, gpus=case.evidence.gpus[::-1]).verify, Reason.BINDING_REPORT_DATA)
+
+
+@pytest.mark.parametrize("scheme", [Scheme.COCOON, Scheme.SPKI_SHA256, Scheme.NONCE_AND_KEY])
+def test_key_nonces_alone_are_key_bound(scheme: Scheme) -> None:
+    assert make_gpu_case(scheme).verify().grade is BindingGrade.KEY_BOUND
+
+
+@pytest.mark.parametrize("algorithm", ["Ed25519", "X25519"])
+@pytest.mark.parametrize("scheme", [Scheme.SPKI_SHA256, Scheme.NONCE_AND_KEY])
+def test_gpus_that_answer_the_challenge_beside_a_report_that_does(scheme: Scheme, algorithm: str) -> None:
+    assert of_challenge(make_gpu_case(scheme, algorithm)).verify().grade is BindingGrade.SAME_CHALLENGE
+
+
+@pytest.mark.parametrize("scheme", [Scheme.COCOON, Scheme.SPKI_SHA256])
+def test_gpus_that_answer_the_challenge_beside_a_report_that_does_not(scheme: Scheme) -> None:
+    """The report may be old, and of another machine."""
+    bound = of_challenge(make_gpu_case(scheme, dated=False)).verify()
+    assert (bound.grade, bound.report_is_fresh) == (BindingGrade.NONE, False)
+
+
+def test_the_challenge_itself_is_not_enough_beside_a_report_that_commits() -> None:
+    refused(of_challenge(make_gpu_case(Scheme.ATTESTD_V1)).verify, Reason.GPU_NONCE)
+
+
+@pytest.mark.parametrize("scheme", list(Scheme))
+def test_gpus_that_answer_something_else_are_refused(scheme: Scheme) -> None:
+    """X01: a genuine GPU of another host has answered a nonce of its own."""
+    case = make_gpu_case(scheme)
+    (right, _), other = case.gpu_nonces, replace(case, registry_id="test.example")
+    for wrong in (
+        key_nonce(other),
+        key_nonce(with_evidence(case, challenge=bytes(32))),
+        key_nonce(with_evidence(case, models=())),
+        key_nonce(with_evidence(case, key=make_case(scheme, "P-256").evidence.key))
+        if scheme is not Scheme.COCOON
+        else b"",
+        sha256(context_of(case)).digest(),
+        case.report_data[:32],
+        bytes([right[0] ^ 1]) + right[1:],
+        bytes(32),
+        b"",
+    ):
+        for nonces in ((wrong, wrong), (right, wrong), (wrong, right)):
+            message = refused(replace(case, gpu_nonces=nonces).verify, Reason.GPU_NONCE)
+            assert (wrong.hex() in message, right.hex() in message) == (True, True)
+
+
+@pytest.mark.parametrize("scheme", [Scheme.SPKI_SHA256, Scheme.NONCE_AND_KEY])
+def test_all_gpus_answer_the_same(scheme: Scheme) -> None:
+    """Each nonce would do, but together they are of no grade."""
+    case = make_gpu_case(scheme)
+    mixed = (key_nonce(case), case.evidence.challenge)
+    for nonces in (mixed, mixed[::-1]):
+        refused(replace(case, gpu_nonces=nonces).verify, Reason.GPU_NONCE)
+
+
+def test_a_nonce_that_reports_to_be_had_answer_is_never_good() -> None:
+    case = make_gpu_case(Scheme.NONCE_AND_KEY)
+    for nonce in PUBLISHED_NONCES:
+        spki = case.evidence.key.spki
+        asked = with_evidence(case, challenge=nonce)
+        asked = replace(asked, report_data=sha256(spki).digest() + nonce, gpu_nonces=(nonce, nonce))
+        asked = with_key(asked, proof=sign(keys()["Ed25519"], context_of(asked)))
+        refused(asked.verify, Reason.GPU_NONCE)
+        # All else was right.
+        assert replace(asked, gpu_nonces=(key_nonce(asked),) * 2).verify().grade is BindingGrade.KEY_BOUND
+
+
+def test_the_nonces_of_published_reports_are_known() -> None:
+    folder = EVIDENCE / "nvidia"
+    if not folder.is_dir():
+        pytest.skip(f"no evidence at {EVIDENCE}: nonces of NVIDIA's reports not seen")
+    reports = [path.read_bytes() for path in folder.glob("*/report.bin")]
+    for bundle in folder.glob("*/evidence.json"):
+        reports += [load_base64(one["evidence"]) for one in json.loads(bundle.read_bytes())]
+    assert len(reports) > 50
+    assert {report[4:36] for report in reports} <= PUBLISHED_NONCES
+
+
+# X02 and the swap after the quote: every GPU is right by itself, but not what the report data commits to.
+ONE, TWO, THREE = GPU_PARTS[:3]
+SWAPPED: dict[str, tuple[tuple[bytes, bytes], ...]] = {
+    "none": (),
+    "one less": (ONE,),
+    "the other one": (TWO,),
+    "one more": (ONE, TWO, THREE),
+    "one twice": (ONE, ONE),
+    "another": (ONE, THREE),
+    "another order": (TWO, ONE),
+    "chains of each other": ((ONE[0], TWO[1]), (TWO[0], ONE[1])),
+    "another report": ((ONE[0], ONE[1]), (THREE[0], TWO[1])),
+    "a byte from the report to the chain": ((ONE[0][:-1], ONE[0][-1:] + ONE[1]), TWO),
+    "reports with the chains": ((ONE[0] + ONE[1] + TWO[0], TWO[1]),),
+}
+
+
+@pytest.mark.parametrize("parts", SWAPPED.values(), ids=SWAPPED)
+def test_report_data_commits_to_the_gpus(parts: tuple[tuple[bytes, bytes], ...]) -> None:
+    case = make_gpu_case(Scheme.ATTESTD_V1)
+    assert case.verify().grade is BindingGrade.MUTUAL
+    others = with_evidence(case, gpus=gpu_evidence(*parts))
+    others = replace(others, gpu_nonces=(key_nonce(case),) * len(parts))
+    refused(others.verify, Reason.BINDING_REPORT_DATA)
+    assert replace(others, report_data=committed(case, *parts)).verify().grade is (
+        BindingGrade.MUTUAL if parts else BindingGrade.NONE
+    )
+
+
+def test_other_schemes_do_not_commit_to_the_gpus() -> None:
+    case = make_gpu_case(Scheme.NONCE_AND_KEY)
+    assert with_evidence(case, gpus=gpu_evidence(THREE, ONE)).verify().grade is BindingGrade.KEY_BOUND
+
+
+def test_text_around_certificates_is_not_committed_to() -> None:
+    """X06: the same certificates in other PEM are the same evidence; other certificates are not."""
+    case = make_gpu_case(Scheme.ATTESTD_V1)
+    first, second = case.evidence.gpus
+    padded = replace(first, certificates=first.certificates + b"\n\0")
+    assert with_evidence(case, gpus=(padded, second)).verify() == case.verify()
+    resigned = replace(first, report=first.report[:-1] + bytes([first.report[-1] ^ 1]))
+    refused(with_evidence(case, gpus=(resigned, second)).verify, Reason.BINDING_REPORT_DATA)
+    message = refused(
+        with_evidence(case, gpus=(replace(first, certificates=b"no PEM"), second)).verify,
+        Reason.PEM_MALFORMED,
+        Malformed,
+    )
+    assert "PEM" in message
+
+
+@pytest.mark.parametrize("scheme", list(Scheme))
+def test_reports_that_were_not_verified_bind_nothing(scheme: Scheme) -> None:
+    """A nonce for each GPU; anything else is a mistake of the caller's, not of the attester's."""
+    case = make_gpu_case(scheme)
+    (nonce, _) = case.gpu_nonces
+    for nonces in ((), (nonce,), (nonce,) * 3):
+        with pytest.raises(ValueError, match="not verified"):
+            replace(case, gpu_nonces=nonces).verify()
+    with pytest.raises(ValueError, match="not verified"):
+        replace(make_case(scheme), gpu_nonces=(nonce,)).verify()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

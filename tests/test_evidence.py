@@ -21,6 +21,9 @@ from attestd.evidence import (
     MAX_CERTIFICATES_SIZE,
     MAX_ENDORSEMENT_SIZE,
     MAX_EVENT_LOG_SIZE,
+    MAX_GPU_CERTIFICATES_SIZE,
+    MAX_GPU_REPORT_SIZE,
+    MAX_GPUS,
     MAX_HCL_REPORT_SIZE,
     MAX_MODELS,
     MAX_POLICY_NAME,
@@ -34,6 +37,7 @@ from attestd.evidence import (
     PCRS_SIZE,
     AppraisalRequest,
     Evidence,
+    GpuEvidence,
     HclEvidence,
     KeyEvidence,
     QuoteEvidence,
@@ -68,6 +72,12 @@ PCRS = bytes(range(256)) * 3
 SNP = replace(EVIDENCE, cpu=SnpEvidence(report=b"report", certificates=b"certificates"))
 AZURE_QUOTE = TpmQuoteEvidence(message=b"message", signature=b"signature", pcrs=PCRS)
 AZURE = replace(EVIDENCE, cpu=HclEvidence(hcl_report=b"hcl", tpm_quote=AZURE_QUOTE, certificates=b"certificates"))
+GPUS = (
+    GpuEvidence(arch="HOPPER", report=b"report of a GPU", certificates=b"its chain"),
+    GpuEvidence(arch="BLACKWELL", report=b"another", certificates=b"chain"),
+    GpuEvidence(arch="LS10", report=b"a switch", certificates=b"chain"),
+)
+WITH_GPUS = replace(EVIDENCE, gpus=GPUS)
 
 # A body in which byte strings stand for themselves: as CBOR it goes out like this, as JSON in base64.
 BODY: dict[str, Any] = {
@@ -92,6 +102,14 @@ AZURE_BODY = BODY | {
         "tpm_quote": {"message": b"message", "signature": b"signature", "pcrs": PCRS},
         "certificates": b"certificates",
     }
+}
+GPU_BODY: dict[str, Any] = {"arch": "HOPPER", "report": b"report of a GPU", "certificates": b"its chain"}
+GPUS_BODY = BODY | {
+    "gpus": [
+        GPU_BODY,
+        {"arch": "BLACKWELL", "report": b"another", "certificates": b"chain"},
+        {"arch": "LS10", "report": b"a switch", "certificates": b"chain"},
+    ]
 }
 
 
@@ -172,6 +190,12 @@ def refused_in_both_forms(body: Any, reason: Reason) -> None:
                 cpu=HclEvidence(hcl_report=b"h", tpm_quote=TpmQuoteEvidence(message=b"m", signature=b"s")),
             ),
         ),
+        (GPUS_BODY, WITH_GPUS),
+        (changed("gpus", GPUS_BODY["gpus"][::-1]), replace(EVIDENCE, gpus=GPUS[::-1])),
+        (changed("gpus", [GPU_BODY, GPU_BODY]), replace(EVIDENCE, gpus=GPUS[:1] * 2)),
+        (GPUS_BODY | {"cpu": SNP_BODY["cpu"]}, replace(SNP, gpus=GPUS)),
+        (GPUS_BODY | {"cpu": AZURE_BODY["cpu"]}, replace(AZURE, gpus=GPUS)),
+        (COCOON_BODY | {"gpus": GPUS_BODY["gpus"]}, replace(COCOON, gpus=GPUS)),
         (changed("binding", "spki-sha256"), replace(EVIDENCE, binding=Scheme.SPKI_SHA256)),
         (changed("binding", "nonce-and-key"), replace(EVIDENCE, binding=Scheme.NONCE_AND_KEY)),
     ],
@@ -179,7 +203,7 @@ def refused_in_both_forms(body: Any, reason: Reason) -> None:
 def test_both_forms_mean_the_same(body: dict[str, Any], evidence: Evidence) -> None:
     assert load_evidence_json(as_json(body)) == evidence
     assert load_evidence_cbor(cbor2.dumps(body)) == evidence
-    request = AppraisalRequest(cpu=evidence.cpu, evidence=evidence, policy=evidence.policy)
+    request = AppraisalRequest(cpu=evidence.cpu, gpus=evidence.gpus, evidence=evidence, policy=evidence.policy)
     assert load_appraisal_request_json(as_json(body)) == request
     assert load_appraisal_request_cbor(cbor2.dumps(body)) == request
 
@@ -194,6 +218,9 @@ def test_both_forms_mean_the_same(body: dict[str, Any], evidence: Evidence) -> N
         replace(SNP, cpu=SnpEvidence(report=b"report")),
         AZURE,
         replace(AZURE, cpu=HclEvidence(hcl_report=b"hcl", tpm_quote=replace(AZURE_QUOTE, pcrs=None))),
+        WITH_GPUS,
+        replace(WITH_GPUS, gpus=GPUS[::-1]),
+        replace(SNP, gpus=GPUS[:1]),
     ],
 )
 def test_evidence_round_trips(evidence: Evidence) -> None:
@@ -223,6 +250,14 @@ def test_sizes_up_to_the_limits_of_snp() -> None:
     for cpu in (bounds, azure):
         body = changed("cpu", {"tee": "snp", **cpu})
         assert load_evidence_json(as_json(body)) == load_evidence_cbor(cbor2.dumps(body))
+
+
+def test_sizes_up_to_the_limits_of_gpus() -> None:
+    gpu = {"arch": "LS10", "report": bytes(MAX_GPU_REPORT_SIZE), "certificates": bytes(MAX_GPU_CERTIFICATES_SIZE)}
+    body = changed("gpus", [gpu] * MAX_GPUS)
+    evidence = load_evidence_json(as_json(body))
+    assert len(evidence.gpus) == MAX_GPUS
+    assert load_evidence_cbor(cbor2.dumps(body)) == evidence
 
 
 def test_evidence_of_amd_has_no_event_log() -> None:
@@ -312,7 +347,7 @@ REFUSED: dict[str, tuple[Any, Reason]] = {
     "unknown member beside the report": (changed("cpu", SNP_BODY["cpu"] | {"vmpl": 0}), SCHEMA),
     "role beside the report": (changed("key.role", "worker", SNP_BODY), SCHEMA),
     "cocoon with a report": (changed("cpu", SNP_BODY["cpu"], COCOON_BODY), SCHEMA),
-    "GPU evidence beside the report": (changed("gpus", [{"arch": "HOPPER"}], SNP_BODY), Reason.EVIDENCE_KIND),
+    "a GPU that is no GPU beside the report": (changed("gpus", [{"arch": "HOPPER"}], SNP_BODY), SCHEMA),
     "report beside the HCL report": (changed("cpu", AZURE_BODY["cpu"] | {"report": b"r"}), SCHEMA),
     "HCL report for tdx": (changed("cpu.tee", "tdx", AZURE_BODY), SCHEMA),
     "HCL report null": (changed("cpu.hcl_report", None, AZURE_BODY), SCHEMA),
@@ -366,10 +401,37 @@ REFUSED: dict[str, tuple[Any, Reason]] = {
         changed("cpu.ra_tls_certificate", bytes(MAX_RA_TLS_CERTIFICATE_SIZE + 1), COCOON_BODY),
         Reason.EVIDENCE_SIZE,
     ),
-    "GPU evidence": (changed("gpus", [{"arch": "HOPPER", "report": b"r", "certificates": b"c"}]), Reason.EVIDENCE_KIND),
-    "empty GPU evidence": (changed("gpus", [{}]), Reason.EVIDENCE_KIND),
     "gpus an object": (changed("gpus", {}), SCHEMA),
+    "gpus in bytes": (changed("gpus", b"report"), SCHEMA),
+    "gpus false": (changed("gpus", False), SCHEMA),
+    "too many GPUs": (changed("gpus", [GPU_BODY] * (MAX_GPUS + 1)), SCHEMA),
     "a GPU that is no object": (changed("gpus", ["HOPPER"]), SCHEMA),
+    "a GPU that is null": (changed("gpus", [GPU_BODY, None]), SCHEMA),
+    "a GPU in a list": (changed("gpus", [[GPU_BODY]]), SCHEMA),
+    "empty GPU evidence": (changed("gpus", [{}]), SCHEMA),
+    "the last GPU is amiss": (changed("gpus", [GPU_BODY, without(GPU_BODY, "report")]), SCHEMA),
+    **{f"a GPU without {name}": (changed("gpus", [without(GPU_BODY, name)]), SCHEMA) for name in GPU_BODY},
+    **{f"a GPU with {name} null": (changed("gpus", [GPU_BODY | {name: None}]), SCHEMA) for name in GPU_BODY},
+    **{f"a GPU with {name} a number": (changed("gpus", [GPU_BODY | {name: 1}]), SCHEMA) for name in GPU_BODY},
+    **{
+        f"a GPU with {name} empty": (changed("gpus", [GPU_BODY | {name: b""}]), SCHEMA)
+        for name in ("report", "certificates")
+    },
+    "certificates of a GPU in a list": (changed("gpus", [GPU_BODY | {"certificates": [b"leaf", b"root"]}]), SCHEMA),
+    "unknown member of a GPU": (changed("gpus", [GPU_BODY | {"nonce": bytes(32)}]), SCHEMA),
+    "verdict beside a GPU": (changed("gpus", [GPU_BODY | {"measres": "success"}]), SCHEMA),
+    **{
+        f"arch {arch!r}": (changed("gpus", [GPU_BODY | {"arch": arch}]), SCHEMA)
+        for arch in ("", "hopper", "HOPPER ", "AMPERE", "GPU", "H100", "H\u041ePPER", "any")
+    },
+    "report of a GPU too large": (
+        changed("gpus", [GPU_BODY | {"report": bytes(MAX_GPU_REPORT_SIZE + 1)}]),
+        Reason.EVIDENCE_SIZE,
+    ),
+    "certificates of a GPU too large": (
+        changed("gpus", [GPU_BODY | {"certificates": bytes(MAX_GPU_CERTIFICATES_SIZE + 1)}]),
+        Reason.EVIDENCE_SIZE,
+    ),
 }
 
 
@@ -404,6 +466,12 @@ def test_encodings_are_not_mixed() -> None:
         refused(lambda b=wrong_text: load_evidence_json(as_json(b)), Reason.BASE64_MALFORMED)  # type: ignore[misc]
         wrong_type = cbor2.dumps(changed(path, "cXVvdGU=", body))
         refused(lambda b=wrong_type: load_evidence_cbor(b), Reason.CBOR_SCHEMA)  # type: ignore[misc]
+    for name in ("report", "certificates"):
+        gpus = json.loads(as_json(GPUS_BODY))["gpus"]
+        wrong_text = text | {"gpus": [gpus[0] | {name: "-_8="}]}
+        refused(lambda b=wrong_text: load_evidence_json(as_json(b)), Reason.BASE64_MALFORMED)  # type: ignore[misc]
+        wrong_type = cbor2.dumps(changed("gpus", [GPU_BODY | {name: "cXVvdGU="}]))
+        refused(lambda b=wrong_type: load_evidence_cbor(b), Reason.CBOR_SCHEMA)  # type: ignore[misc]
     # In CBOR base64 is not read at all, and in JSON there are no byte strings to be had.
     for path in ("challenge", "cpu.quote", "key.spki", "key.proof", "cpu.event_log"):
         refused(lambda p=path: load_evidence_cbor(cbor2.dumps(changed(p, "cXVvdGU="))), Reason.CBOR_SCHEMA)  # type: ignore[misc]
@@ -415,6 +483,8 @@ def test_a_member_twice_is_refused() -> None:
     refused(lambda: load_evidence_json(twice), Reason.JSON_DUPLICATE_MEMBER)
     inner = raw.replace(b'"tee": "tdx"', b'"tee": "tdx", "tee": "sgx"')
     refused(lambda: load_evidence_json(inner), Reason.JSON_DUPLICATE_MEMBER)
+    gpu = as_json(GPUS_BODY).replace(b'"arch": "LS10"', b'"arch": "HOPPER", "arch": "LS10"')
+    refused(lambda: load_evidence_json(gpu), Reason.JSON_DUPLICATE_MEMBER)
     map_of_two = b"\xa2" + cbor2.dumps("tee") + cbor2.dumps("tdx") + cbor2.dumps("tee") + cbor2.dumps("sgx")
     refused(lambda: load_evidence_cbor(map_of_two), Reason.CBOR_MALFORMED)
 
@@ -433,6 +503,8 @@ def test_refusals_echo_nothing() -> None:
         changed("models", [secret[:200]]),
         changed("cpu.tee", secret[:200]),
         changed("cpu.quote", secret),
+        changed("gpus", [GPU_BODY | {"arch": secret[:200]}]),
+        changed("gpus", [GPU_BODY | {secret[:200]: 1}]),
     ):
         with pytest.raises(Malformed) as caught:
             load_evidence_json(as_json(body))
@@ -442,7 +514,7 @@ def test_refusals_echo_nothing() -> None:
 
 @given(st.binary(max_size=60), st.data())
 def test_no_bytes_leak_another_error(raw: bytes, data: st.DataObject) -> None:
-    for load, form in ((load_evidence_json, as_json(BODY)), (load_evidence_cbor, cbor2.dumps(BODY))):
+    for load, form in ((load_evidence_json, as_json(GPUS_BODY)), (load_evidence_cbor, cbor2.dumps(GPUS_BODY))):
         position = data.draw(st.integers(0, len(form)))
         for document in (raw, form[:position] + raw, form[:position] + raw + form[position:]):
             with suppress(Malformed):
@@ -471,7 +543,7 @@ BARE = {"cpu": BODY["cpu"]}
     ],
 )
 def test_a_bare_quote_may_be_appraised(body: dict[str, Any]) -> None:
-    request = AppraisalRequest(cpu=EVIDENCE.cpu, evidence=None)
+    request = AppraisalRequest(cpu=EVIDENCE.cpu, gpus=(), evidence=None)
     assert load_appraisal_request_json(as_json(body)) == request
     assert load_appraisal_request_cbor(cbor2.dumps(body)) == request
     refused(lambda: load_evidence_json(as_json(body)), SCHEMA)
@@ -479,16 +551,23 @@ def test_a_bare_quote_may_be_appraised(body: dict[str, Any]) -> None:
 
 def test_a_bare_certificate_may_be_appraised() -> None:
     request = load_appraisal_request_json(as_json({"cpu": COCOON_BODY["cpu"]}))
-    assert request == AppraisalRequest(cpu=COCOON.cpu, evidence=None)
+    assert request == AppraisalRequest(cpu=COCOON.cpu, gpus=(), evidence=None)
 
 
 @pytest.mark.parametrize(("body", "evidence"), [(SNP_BODY, SNP), (AZURE_BODY, AZURE)])
 def test_a_bare_report_may_be_appraised(body: dict[str, Any], evidence: Evidence) -> None:
     endorsements = {name: name.encode() for name in AMD_ENDORSEMENT_NAMES}
     bare = {"cpu": body["cpu"], "endorsements": endorsements}
-    request = AppraisalRequest(cpu=evidence.cpu, evidence=None, endorsements=endorsements)
+    request = AppraisalRequest(cpu=evidence.cpu, gpus=(), evidence=None, endorsements=endorsements)
     assert load_appraisal_request_json(as_json(bare)) == request
     assert load_appraisal_request_cbor(cbor2.dumps(bare)) == request
+
+
+def test_gpus_may_be_appraised_without_a_key() -> None:
+    body = BARE | {"gpus": GPUS_BODY["gpus"]}
+    request = AppraisalRequest(cpu=EVIDENCE.cpu, gpus=GPUS, evidence=None)
+    assert load_appraisal_request_json(as_json(body)) == request
+    assert load_appraisal_request_cbor(cbor2.dumps(body)) == request
 
 
 def test_no_endorsement_has_two_meanings() -> None:
@@ -497,7 +576,7 @@ def test_no_endorsement_has_two_meanings() -> None:
 
 def test_everything_at_once() -> None:
     endorsements = {name: name.encode() for name in ENDORSEMENT_NAMES}
-    body = without(BODY, "policy") | {
+    body = without(GPUS_BODY, "policy") | {
         "policy_toml": "p" * MAX_POLICY_SIZE,
         "at": "2026-06-01T02:00:00+02:00",
         "endorsements": endorsements,
@@ -505,7 +584,8 @@ def test_everything_at_once() -> None:
     request = load_appraisal_request_json(as_json(body))
     assert request == AppraisalRequest(
         cpu=EVIDENCE.cpu,
-        evidence=replace(EVIDENCE, policy=None),
+        gpus=GPUS,
+        evidence=replace(WITH_GPUS, policy=None),
         policy_toml="p" * MAX_POLICY_SIZE,
         at=datetime(2026, 6, 1, tzinfo=UTC),
         endorsements=endorsements,
@@ -540,7 +620,9 @@ REFUSED_REQUESTS: dict[str, tuple[dict[str, Any], Reason]] = {
         Reason.EVIDENCE_SIZE,
     ),
     "unknown member": (BARE | {"anchors": b"root"}, SCHEMA),
-    "GPU evidence": (BARE | {"gpus": [{}]}, Reason.EVIDENCE_KIND),
+    "a GPU that is none": (BARE | {"gpus": [{}]}, SCHEMA),
+    "GPUs without a CPU": ({"gpus": [GPU_BODY]}, SCHEMA),
+    "GPUs alone beside a key": (without(GPUS_BODY, "cpu"), SCHEMA),
 }
 
 

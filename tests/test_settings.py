@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -286,12 +287,28 @@ class TestAnchors:
         load(trust_anchors=simulated_root)
         refused_by("registry_id", load)
 
-    def test_intel_s_root_among_others_is_not_intel_s(self, load: Load, tmp_path: Path, simulated_root: str) -> None:
+    @pytest.mark.parametrize("name", [None, "simulated:demo", "registry"])
+    @pytest.mark.parametrize(
+        ("vendor", "file"),
+        [("intel", "intel/sgx_root_ca.der"), ("amd", "amd/ark_genoa.der"), ("nvidia", "nvidia/device_identity_ca.der")],
+    )
+    def test_a_vendor_s_root_is_never_mixed_with_others(
+        self, load: Load, tmp_path: Path, simulated_root: str, vendor: str, file: str, name: str | None
+    ) -> None:
+        genuine, simulated = (shipped("certs") / file).read_bytes(), Path(simulated_root).read_bytes()
         folder = tmp_path / "roots"
         folder.mkdir()
-        (folder / "a.der").write_bytes((shipped("certs") / "intel" / "sgx_root_ca.der").read_bytes())
-        (folder / "b.der").write_bytes(Path(simulated_root).read_bytes())
-        assert load(trust_anchors=str(folder)).simulated
+        (folder / "a.der").write_bytes(genuine)
+        (folder / "b.der").write_bytes(simulated)
+        named = {} if name is None else {"registry_id": name}
+        with pytest.raises(ConfigurationRefused) as caught:
+            load(trust_anchors=str(folder), **named)
+        which = f"trust_anchors: {folder}: roots of {vendor} beside SHA-256 {sha256(simulated).hexdigest()}"
+        assert (caught.value.reason, caught.value.found) == (Reason.ANCHOR_MIXED, which)
+        # Each by itself is taken.
+        for lone, raw, is_simulated in (("genuine", genuine, False), ("simulated", simulated, True)):
+            (tmp_path / f"{lone}.der").write_bytes(raw)
+            assert load_anchors(tmp_path / f"{lone}.der").genuine is not is_simulated
 
     @pytest.mark.parametrize("content", [b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
     def test_what_is_no_root(self, load: Load, tmp_path: Path, content: bytes) -> None:

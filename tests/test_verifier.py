@@ -1,7 +1,7 @@
 """From evidence to a result: what is joined, in which order, and what the result says of itself."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from attestd.binding.verify import quote_of
-from attestd.claims import PckCa, SnpClaims, export
+from attestd.binding.verify import BindingGrade, quote_of
+from attestd.claims import GpuArch, PckCa, SnpClaims, export, export_gpu
 from attestd.codec import dump_base64, dump_digest
-from attestd.errors import Reason
+from attestd.errors import Reason, Unavailable
 from attestd.evidence import (
     Evidence,
+    GpuEvidence,
     HclEvidence,
     KeyEvidence,
     QuoteEvidence,
@@ -22,9 +23,28 @@ from attestd.evidence import (
     Scheme,
     SnpEvidence,
 )
+from attestd.nvgpu.attestation import parse_gpu
+from attestd.nvgpu.golden import Rims
+from attestd.nvgpu.topology import export_topology
+from attestd.nvgpu.verify import Revocations
 from attestd.policy import AppraisalPolicy, Check
 from attestd.result import Tier
-from attestd.simulator import AT, BOOT, DSTACK_BOOT, KeyPair, Registry, TdReport, bits, ccel, dstack_log, flip
+from attestd.simulator import (
+    AT,
+    BOOT,
+    DSTACK_BOOT,
+    GpuAttester,
+    KeyPair,
+    NvidiaVendor,
+    Registry,
+    TdReport,
+    answers,
+    bits,
+    ccel,
+    dstack_log,
+    flip,
+    gpu_set,
+)
 from attestd.snp.attestation import parse_attestation
 from attestd.snp.report import parse_report
 from attestd.snp.vek import Vek
@@ -33,6 +53,7 @@ from attestd.tdx.collateral import RawCollateral
 from attestd.verifier import (
     AmdSubject,
     AttestationResult,
+    GpuSubject,
     IntelSubject,
     Requirement,
     appraise,
@@ -42,10 +63,11 @@ from attestd.verifier import (
     requirement,
     verify_subject,
 )
-from attestd.x509 import RevocationList, TrustAnchors
+from attestd.x509 import Certificate, RevocationList, TrustAnchors
 from tests.evidence import ROOT, intel_case
+from tests.nvgpu import baseline as nvgpu
 from tests.policy import factory
-from tests.refusals import malformed, not_authentic, rejected
+from tests.refusals import malformed, not_authentic, refused, rejected
 from tests.snp import baseline as snp
 from tests.snp.test_attestation import azure
 from tests.snp.test_hcl import NONCE, Attest
@@ -86,6 +108,7 @@ def appraised(
     parsed, key = authenticated(raw, anchors, at)
     subject = IntelSubject(parsed, log, key, collateral_of(collateral, anchors, at))
     arguments: dict[str, Any] = {
+        "gpus": (),
         "evidence": None if bare else evidence,
         "policy": STRICT,
         "registry_id": REGISTRY.registry_id,
@@ -300,7 +323,7 @@ def amd(
 
 
 def test_report() -> None:
-    verified = verify_subject(amd(), snp.AT)
+    verified = verify_subject(amd(), (), snp.AT)
     assert verified.claims == snp.verified()
     assert (verified.event_log, verified.vtpm) == (None, None)
     assert verified.collateral_issued_at == snp.CRL.validity.not_before
@@ -310,29 +333,29 @@ def test_report() -> None:
 
 def test_report_without_a_crl() -> None:
     """Whether that will do is for the policy, which is told."""
-    verified = verify_subject(amd(crl=None), snp.AT)
+    verified = verify_subject(amd(crl=None), (), snp.AT)
     assert isinstance(verified.claims, SnpClaims)
     assert (verified.claims.crl_checked, verified.collateral_issued_at) == (False, None)
 
 
 def test_each_part_of_a_report_is_verified() -> None:
     with not_authentic(Reason.SNP_REPORT_SIGNATURE):
-        verify_subject(amd(SnpEvidence(report=flip(0x90)(snp.REPORT))), snp.AT)
+        verify_subject(amd(SnpEvidence(report=flip(0x90)(snp.REPORT))), (), snp.AT)
     with not_authentic(Reason.SNP_SIGNING_KEY_MISMATCH):
-        verify_subject(amd(vek=snp.VLEK), snp.AT)
+        verify_subject(amd(vek=snp.VLEK), (), snp.AT)
     with not_authentic(Reason.SNP_ASK_REVOKED):
         revoked = replace(snp.CRL, revoked=frozenset({snp.VEK.issuer.serial_number}))
-        verify_subject(amd(crl=revoked), snp.AT)
+        verify_subject(amd(crl=revoked), (), snp.AT)
     with not_authentic(Reason.SNP_VEK_EXPIRED):
-        verify_subject(amd(crl=None), snp.VEK.validity.not_after + SECOND)
+        verify_subject(amd(crl=None), (), snp.VEK.validity.not_after + SECOND)
     with rejected(Reason.SNP_CRL_EXPIRED):
-        verify_subject(amd(), snp.CRL.validity.not_after + SECOND)
+        verify_subject(amd(), (), snp.CRL.validity.not_after + SECOND)
 
 
 def test_quote_of_a_vtpm() -> None:
     """It answers in the place of the report, under an id of its own."""
     cpu = azure()
-    verified = verify_subject(amd(cpu), snp.AT)
+    verified = verify_subject(amd(cpu), (), snp.AT)
     assert verified.vtpm is not None
     assert isinstance(verified.claims, SnpClaims)
     assert verified.evidence_id == parse_attestation(cpu).evidence_id == verified.vtpm.evidence_id
@@ -345,9 +368,9 @@ def test_the_report_is_verified_before_the_vtpm() -> None:
     forged = azure()
     forged = replace(forged, tpm_quote=replace(forged.tpm_quote, signature=bytes(256)))
     with not_authentic(Reason.SNP_VTPM_QUOTE_SIGNATURE):
-        verify_subject(amd(forged), snp.AT)
+        verify_subject(amd(forged), (), snp.AT)
     with not_authentic(Reason.SNP_SIGNING_KEY_MISMATCH):
-        verify_subject(amd(forged, vek=snp.VLEK), snp.AT)
+        verify_subject(amd(forged, vek=snp.VLEK), (), snp.AT)
 
 
 def test_root_of_each_vendor() -> None:
@@ -357,7 +380,7 @@ def test_root_of_each_vendor() -> None:
 
 
 def test_export_of_a_report() -> None:
-    verified = verify_subject(amd(), snp.AT)
+    verified = verify_subject(amd(), (), snp.AT)
     exported = export_verified(verified)
     assert exported == {
         "tee": "snp",
@@ -368,12 +391,14 @@ def test_export_of_a_report() -> None:
         "endorsements": [dump_digest(digest) for digest in (*snp.VEK.digests, snp.CRL.digest)],
         "event_log": None,
         "vtpm": None,
+        "gpus": [],
+        "topology": None,
     }
     assert json.loads(json.dumps(exported)) == exported
 
 
 def test_export_of_a_quote_of_a_vtpm() -> None:
-    verified = verify_subject(amd(azure()), snp.AT)
+    verified = verify_subject(amd(azure()), (), snp.AT)
     exported = export_verified(verified)
     assert verified.vtpm is not None
     assert exported["vtpm"] == export_vtpm(verified.vtpm)
@@ -444,10 +469,14 @@ def evidence_of(cpu: SnpEvidence | HclEvidence, scheme: Scheme = Scheme.ATTESTD_
 
 
 def appraise_report(
-    subject: AmdSubject, policy: AppraisalPolicy, evidence: Evidence | None = None
+    subject: AmdSubject,
+    policy: AppraisalPolicy,
+    evidence: Evidence | None = None,
+    gpus: Sequence[GpuSubject] = (),
 ) -> AttestationResult:
     return appraise(
         subject,
+        gpus=gpus,
         evidence=evidence,
         policy=policy,
         registry_id=REGISTRY.registry_id,
@@ -455,3 +484,196 @@ def appraise_report(
         approved_images={},
         at=snp.AT,
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# GPUs beside a CPU
+
+TWO = gpu_set(2)
+STRANGER = GpuAttester.of(NvidiaVendor.of("HOPPER"), TWO[0].gpu.numbered(7))
+GPU_NONCE = REGISTRY.gpu_nonce(KEY, [MODEL])
+SAID = answers(TWO, GPU_NONCE)
+COMPOSITE = ATTESTER.evidence(KEY, REGISTRY, [MODEL], gpus=SAID)
+
+
+def gpu_subjects(
+    evidence: Sequence[GpuEvidence] = COMPOSITE.gpus,
+    rims: Rims | None = None,
+    revocations: Revocations = Revocations(),  # noqa: B008 - a tuple
+) -> tuple[GpuSubject, ...]:
+    """Authenticate what came with evidence; the RIMs are those of an H100."""
+    parsed = map(parse_gpu, evidence)
+    held = nvgpu.rims_of() if rims is None else rims
+    return tuple(GpuSubject(one, nvgpu.device_of(one.chain), held, revocations) for one in parsed)
+
+
+def intel(evidence: Evidence = COMPOSITE) -> IntelSubject:
+    parsed, key = authenticated(quote_in(evidence), ANCHORS, AT)
+    return IntelSubject(parsed, None, key, collateral_of(COLLATERAL, ANCHORS, AT))
+
+
+def test_gpus_are_taken_apart() -> None:
+    for said, sent in zip(SAID, COMPOSITE.gpus, strict=True):
+        parsed = parse_gpu(sent)
+        assert (parsed.arch, parsed.chain, parsed.report.nonce) == (GpuArch.HOPPER, said.chain, GPU_NONCE)
+    with malformed(Reason.PEM_MALFORMED):
+        parse_gpu(replace(COMPOSITE.gpus[0], certificates=b"certificates"))
+    with malformed(Reason.GPU_REPORT_SIZE):
+        parse_gpu(replace(COMPOSITE.gpus[0], report=b"report"))
+
+
+def test_gpus() -> None:
+    verified = verify_subject(intel(), gpu_subjects(), AT)
+    assert verified.gpus == tuple(nvgpu.verified(gpu, said.report) for gpu, said in zip(TWO, SAID, strict=True))
+    assert verified.topology is not None
+    assert verified.topology.gpus == tuple(gpu.gpu.pdi for gpu in TWO)
+    # And in the order in which they came.
+    reverse = verify_subject(intel(), gpu_subjects()[::-1], AT)
+    assert reverse.gpus == verified.gpus[::-1]
+    assert reverse.topology == verified.topology._replace(gpus=verified.topology.gpus[::-1])
+    alone = verify_subject(intel(), (), AT)
+    assert (alone.gpus, alone.topology) == ((), None)
+    assert alone == verified._replace(gpus=(), topology=None)
+
+
+def test_gpus_beside_a_report() -> None:
+    verified = verify_subject(amd(), gpu_subjects(), snp.AT)
+    assert verified.claims == snp.verified()
+    assert len(verified.gpus) == 2
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_each_gpu_is_verified(place: int) -> None:
+    def changed(**edit: Any) -> tuple[GpuSubject, ...]:
+        gpus = list(COMPOSITE.gpus)
+        gpus[place] = replace(gpus[place], **edit)
+        return gpu_subjects(gpus)
+
+    verify_subject(intel(), changed(), AT)
+    report, other = COMPOSITE.gpus[place].report, COMPOSITE.gpus[1 - place]
+    with not_authentic(Reason.GPU_REPORT_SIGNATURE):
+        verify_subject(intel(), changed(report=flip(10)(report)), AT)
+    with not_authentic(Reason.GPU_REPORT_SIGNATURE):  # N06
+        verify_subject(intel(), changed(certificates=STRANGER.certificates), AT)
+    with not_authentic(Reason.GPU_DEVICE_KIND):
+        verify_subject(intel(), changed(arch="BLACKWELL"), AT)
+    with not_authentic(Reason.GPU_DEVICE_KIND):  # N26
+        verify_subject(intel(), changed(arch="LS10"), AT)
+    with not_authentic(Reason.GPU_DUPLICATE_DEVICE):  # N25
+        verify_subject(intel(), changed(report=other.report, certificates=other.certificates), AT)
+
+
+def test_a_switch_is_no_gpu() -> None:
+    """N26: nor is it one under its own name, where nothing but it is there."""
+    switch = GpuAttester.of(NvidiaVendor.of("LS10"))
+    sent = switch.answer(GPU_NONCE).evidence
+    with not_authentic(Reason.GPU_TOPOLOGY_ARCHITECTURE):
+        verify_subject(intel(), gpu_subjects([sent], nvgpu.rims_of(switch)), AT)
+    with not_authentic(Reason.GPU_TOPOLOGY_ARCHITECTURE):
+        verify_subject(intel(), gpu_subjects([replace(sent, arch="HOPPER")], nvgpu.rims_of(switch)), AT)
+
+
+def test_the_first_fault_of_a_composite() -> None:
+    """The CPU, whether the devices go together, each of them, with what takes no RIM first; then the binding."""
+    twice = gpu_subjects([COMPOSITE.gpus[0]] * 2, Rims())
+    forged = replace(COMPOSITE, cpu=QuoteEvidence(tee="tdx", quote=flip(600)(quote_in(COMPOSITE))))
+    with not_authentic(Reason.TDX_QUOTE_SIGNATURE):
+        verify_subject(intel(forged), twice, AT)
+    with not_authentic(Reason.GPU_DUPLICATE_DEVICE):
+        verify_subject(intel(), twice, AT)
+    misnamed = replace(COMPOSITE.gpus[0], arch="BLACKWELL", report=flip(10)(COMPOSITE.gpus[0].report))
+    with not_authentic(Reason.GPU_DEVICE_KIND):
+        verify_subject(intel(), gpu_subjects([misnamed], Rims()), AT)
+    with refused(Unavailable, Reason.GPU_RIM_MISSING):
+        verify_subject(intel(), gpu_subjects(rims=Rims()), AT)
+    with refused(Unavailable, Reason.GPU_RIM_MISSING):
+        appraised(replace(COMPOSITE, challenge=bytes(32)), gpus=gpu_subjects(rims=Rims()))
+    with not_authentic(Reason.BINDING_REPORT_DATA):
+        appraised(replace(COMPOSITE, challenge=bytes(32)), gpus=gpu_subjects())
+
+
+def test_gpus_are_bound() -> None:
+    result = appraised(COMPOSITE, gpus=gpu_subjects())
+    assert result.bound is not None
+    assert result.bound.grade is BindingGrade.MUTUAL
+    assert [gpu.nonce for gpu in result.verified.gpus] == [GPU_NONCE] * 2
+
+
+def test_a_gpu_that_answers_a_nonce_of_its_own_is_refused() -> None:
+    """X01: the quote commits to what the GPU of another host has answered, but to which nonce is for the key to say."""
+    said = (SAID[0], STRANGER.answer(b"n" * 32))
+    evidence = ATTESTER.evidence(KEY, REGISTRY, [MODEL], gpus=said)
+    with not_authentic(Reason.GPU_NONCE):
+        appraised(evidence, gpus=gpu_subjects(evidence.gpus))
+
+
+def test_a_gpu_that_was_swapped_after_the_quote_is_refused() -> None:
+    """X02: it has answered the right nonce."""
+    swapped = replace(COMPOSITE, gpus=(COMPOSITE.gpus[0], STRANGER.answer(GPU_NONCE).evidence))
+    with not_authentic(Reason.BINDING_REPORT_DATA):
+        appraised(swapped, gpus=gpu_subjects(swapped.gpus))
+    # Beside a quote that commits to it, it would do.
+    again = ATTESTER.evidence(KEY, REGISTRY, [MODEL], gpus=(SAID[0], STRANGER.answer(GPU_NONCE)))
+    assert appraised(again, gpus=gpu_subjects(again.gpus)).bound is not None
+
+
+def test_gpus_by_themselves_are_of_no_grade() -> None:
+    result = appraised(quote_in(COMPOSITE), gpus=gpu_subjects())
+    assert (result.bound, len(result.verified.gpus)) == (None, 2)
+
+
+def test_gpus_that_were_not_verified_bind_nothing() -> None:
+    for gpus in ((), gpu_subjects()[:1]):
+        with pytest.raises(ValueError, match="not verified"):
+            appraised(COMPOSITE, gpus=gpus)
+
+
+@pytest.mark.parametrize("gpus", [gpu_subjects(), gpu_subjects()[:1]])
+def test_gpus_of_which_the_policy_says_nothing_are_not_acceptable(gpus: tuple[GpuSubject, ...]) -> None:
+    """X04."""
+    assert failing(appraised(quote_in(COMPOSITE), gpus=gpus)) == [Check.GPU]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_result_ends_with_what_is_said_of_a_gpu(place: int) -> None:
+    """OCSP answers are good for a day, less than all else here."""
+    policy, gpus = factory.load(), list(gpu_subjects())
+    assert appraised(COMPOSITE, policy=policy, gpus=gpus).not_after == VENDOR.next_update
+    gpus[place] = replace(gpus[place], revocations=nvgpu.revocations_of(TWO[place]))
+    until = verify_subject(intel(), gpus, AT).gpus[place].validity.not_after
+    assert AT < until < AT + timedelta(days=1)
+    assert appraised(COMPOSITE, policy=policy, gpus=gpus).not_after == until
+    # And with the policy where that ends sooner.
+    hour = factory.load(edits={"max_age_seconds": "3600"})
+    assert appraised(COMPOSITE, policy=hour, gpus=gpus).not_after == AT + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_simulated_is_what_any_root_is_that_is_not_a_vendors(place: int) -> None:
+    names = ("device_identity_ca", "corim_signing_root_ca")
+    genuine_device, genuine_rims = (Certificate((ROOT / f"certs/nvidia/{name}.der").read_bytes()) for name in names)
+    subjects = []
+    for subject in gpu_subjects():
+        device = replace(subject.device, chain=(*subject.device.chain[:-1], genuine_device))
+        rims = [replace(rim, chain=(*rim.chain[:-1], genuine_rims)) for rim in subject.rims if rim is not None]
+        subjects.append(replace(subject, device=device, rims=Rims(*rims)))
+    assert appraise_report(amd(), factory.load(factory.SNP), gpus=subjects).simulated is False
+    of_test = gpu_subjects()[place]
+    for changed in (
+        replace(subjects[place], device=of_test.device),
+        replace(subjects[place], rims=subjects[place].rims._replace(driver=of_test.rims.driver)),
+        replace(subjects[place], rims=subjects[place].rims._replace(vbios=of_test.rims.vbios)),
+    ):
+        mixed = [*subjects[:place], changed, *subjects[place + 1 :]]
+        assert appraise_report(amd(), factory.load(factory.SNP), gpus=mixed).simulated is True
+
+
+def test_export_of_gpus() -> None:
+    result = appraised(COMPOSITE, gpus=gpu_subjects())
+    exported = export_result(result)
+    assert exported["gpus"] == [export_gpu(gpu) for gpu in result.verified.gpus]
+    assert result.verified.topology is not None
+    assert exported["topology"] == export_topology(result.verified.topology)
+    assert isinstance(exported["key"], dict)
+    assert exported["key"]["binding"] == "mutual"
+    assert json.loads(json.dumps(exported)) == exported

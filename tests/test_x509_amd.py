@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v1
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 
-from attestd.codec import load_der_sequence, load_pem
+from attestd.codec import load_pem
 from attestd.errors import NotAuthentic, Reason
 from attestd.signature import p384_public_key
 from attestd.simulator import (
@@ -29,6 +29,8 @@ from attestd.simulator import (
     key_usage,
     p256_key,
     p384_key,
+    rsa_key,
+    rsassa_pss,
 )
 from attestd.simulator.certificates import (
     authority_key_identifier,
@@ -76,13 +78,14 @@ _HASH_SHA384, _HASH_SHA256 = "300d06096086480165030402020500", "300d060960864801
 
 
 def pss(digest: str = _HASH_SHA384, mgf: str = _HASH_SHA384, salt: int = 48, trailer: str = "") -> bytes:
+    """Write RSASSA-PSS in whatever form; what genuine certificates have comes from the simulator."""
     parameters = sequence(
         bytes.fromhex(f"a00f{digest}a11c301a06092a864886f70d010108{mgf}a2030201{salt:02x}{trailer}"),
     )
     return sequence(bytes.fromhex(_OID_PSS), parameters)
 
 
-SHORT, EXPLICIT = pss(), pss(trailer="a303020101")
+SHORT, EXPLICIT = rsassa_pss(), rsassa_pss(trailer=True)
 PKCS1: Final = bytes.fromhex("300d06092a864886f70d01010c0500")
 ECDSA_SHA384: Final = bytes.fromhex("300a06082a8648ce3d040303")
 
@@ -91,8 +94,12 @@ Padding = PSS | PKCS1v15
 PSS_48: Final = PSS(MGF1(SHA384()), 48)
 
 
+ARK_KEY, ASK_KEY, BETWEEN_KEY = (rsa_key("attestd", f"{role} Genoa") for role in ("ark", "ask", "asvk"))
+MALLORY_KEY: Final = rsa_key("mallory", "ark Genoa")
+
+
 @cache
-def rsa_key(name: str, size: int = 4096, exponent: int = 65537) -> RSAPrivateKey:
+def other_rsa_key(size: int, exponent: int = 65537) -> RSAPrivateKey:
     return generate_private_key(exponent, size)
 
 
@@ -104,11 +111,8 @@ def sealed(
     digest: SHA256 | SHA384 = SHA384(),  # noqa: B008 - has no state
     outside: bytes | None = None,
 ) -> bytes:
-    """Sign a form with RSA; its own signature algorithm, which has no parameters, gives way to `algorithm`."""
-    (outer,) = load_der_sequence(form.encode(), Reason.DER_MALFORMED)
-    fields = [field.encoded for field in load_der_sequence(outer.content, Reason.DER_MALFORMED)]
-    fields[2 if isinstance(form, CertificateForm) else 1] = algorithm
-    signed = sequence(*fields)
+    """Sign a form with OpenSSL's RSA, which is not the simulator's, and in ways that are not AMD's, too."""
+    signed = replace(form, signature_algorithm=algorithm).encode()
     raw = key.sign(signed, padding, digest) if isinstance(key, RSAPrivateKey) else sign(key, signed)
     return sequence(signed, outside or algorithm, bits(raw))
 
@@ -123,14 +127,14 @@ ARK: Final = CertificateForm(
     serial_number=0x20000,
     not_before=AT - 3 * YEAR,
     not_after=AT + 20 * YEAR,
-    spki=spki(rsa_key("ark")),
+    spki=spki(ARK_KEY),
     extensions=(key_usage("key_cert_sign", "crl_sign"), basic_constraints(ca=True)),
 )
 ASK: Final = replace(
     ARK,
     subject=name("SEV-Genoa"),
     serial_number=0x20002,
-    spki=spki(rsa_key("ask")),
+    spki=spki(ASK_KEY),
     extensions=(basic_constraints(ca=True, path_length=0), key_usage("key_cert_sign")),
 )
 VEK_KEY: Final = p384_key("tests", "vcek")
@@ -148,15 +152,15 @@ VEK: Final = replace(
 
 
 def ark(edit: Callable[[CertificateForm], CertificateForm] = lambda form: form, **sealing: Any) -> Certificate:
-    return Certificate(sealed(edit(ARK), **{"key": rsa_key("ark")} | sealing))
+    return Certificate(sealed(edit(ARK), **{"key": ARK_KEY} | sealing))
 
 
 def ask(edit: Callable[[CertificateForm], CertificateForm] = lambda form: form, **sealing: Any) -> Certificate:
-    return Certificate(sealed(edit(ASK), **{"key": rsa_key("ark")} | sealing))
+    return Certificate(sealed(edit(ASK), **{"key": ARK_KEY} | sealing))
 
 
 def vek(edit: Callable[[CertificateForm], CertificateForm] = lambda form: form, **sealing: Any) -> Certificate:
-    return Certificate(sealed(edit(VEK), **{"key": rsa_key("ask")} | sealing))
+    return Certificate(sealed(edit(VEK), **{"key": ASK_KEY} | sealing))
 
 
 ROOT_CA, CA, LEAF = ark(), ask(), vek()
@@ -219,9 +223,9 @@ def test_signature_algorithm_is_named_twice_in_the_same_way() -> None:
 @pytest.mark.parametrize(
     ("key", "algorithm"),
     [
-        (rsa_key("short", 2048), SHORT),
-        (rsa_key("long", 4224), SHORT),
-        (rsa_key("exponent", 4096, 3), SHORT),
+        (other_rsa_key(2048), SHORT),
+        (other_rsa_key(4224), SHORT),
+        (other_rsa_key(4096, 3), SHORT),
         (p384_key("tests", "ask"), ECDSA_SHA384),
         (p256_key("tests", "ask"), ECDSA_SHA384),
     ],
@@ -279,9 +283,9 @@ def test_leaf_is_no_ca() -> None:
 
 def test_path_length() -> None:
     between = Certificate(
-        sealed(replace(ASK, subject=name("Between"), issuer=ASK.subject, spki=spki(rsa_key("between"))), rsa_key("ask"))
+        sealed(replace(ASK, subject=name("Between"), issuer=ASK.subject, spki=spki(BETWEEN_KEY)), ASK_KEY)
     )
-    below = vek(lambda form: replace(form, issuer=name("Between")), key=rsa_key("between"))
+    below = vek(lambda form: replace(form, issuer=name("Between")), key=BETWEEN_KEY)
     with not_authentic(Reason.TDX_PCK_CHAIN):
         path(below, between, CA)
     assert path(below, between, ask(lambda form: form.having(basic_constraints(ca=True, path_length=1)))) == ROOT_CA
@@ -298,11 +302,11 @@ def test_names_are_compared_as_they_stand() -> None:
     # OpenSSL folds case and spaces.
     for other in map(name, ("SEV-GENOA", "SEV-Genoa ", "SEV-Milan")):
         with not_authentic(Reason.TDX_PCK_CHAIN):
-            path(Certificate(sealed(replace(VEK, issuer=other), rsa_key("ask"))), CA)
+            path(Certificate(sealed(replace(VEK, issuer=other), ASK_KEY)), CA)
 
 
 def test_forged_signatures() -> None:
-    for chain in ((vek(key=rsa_key("mallory")), CA), (LEAF, ask(key=rsa_key("mallory")))):
+    for chain in ((vek(key=MALLORY_KEY), CA), (LEAF, ask(key=MALLORY_KEY))):
         with not_authentic(Reason.TDX_PCK_CHAIN):
             path(*chain)
     with not_authentic(Reason.TDX_PCK_CHAIN):
@@ -355,14 +359,14 @@ def test_root_that_is_signed_again() -> None:
     again = ark()
     assert again != ROOT_CA  # the salt is another
     assert path(LEAF, CA, again) == ROOT_CA
-    for other in (ark(lambda form: replace(form, serial_number=1)), ark(key=rsa_key("mallory"))):
+    for other in (ark(lambda form: replace(form, serial_number=1)), ark(key=MALLORY_KEY)):
         with not_authentic(Reason.TDX_UNTRUSTED_ROOT):
             path(LEAF, CA, other)
 
 
 def test_chain_of_the_same_names_below_another_root() -> None:
-    mallory = ark(lambda form: replace(form, spki=spki(rsa_key("mallory"))), key=rsa_key("mallory"))
-    theirs = (LEAF, ask(key=rsa_key("mallory")))
+    mallory = ark(lambda form: replace(form, spki=spki(MALLORY_KEY)), key=MALLORY_KEY)
+    theirs = (LEAF, ask(key=MALLORY_KEY))
     assert path(*theirs, anchors=TrustAnchors.load([mallory.der])) == mallory
     with not_authentic(Reason.TDX_PCK_CHAIN):
         path(*theirs)
@@ -374,7 +378,7 @@ def test_anchors_are_self_signed() -> None:
     for der in (
         CA.der,
         LEAF.der,
-        ark(key=rsa_key("mallory")).der,
+        ark(key=MALLORY_KEY).der,
         ark(lambda form: replace(form, issuer=name("Another"))).der,
         ark(algorithm=PKCS1, padding=PKCS1v15()).der,
     ):
@@ -422,7 +426,7 @@ def test_kinds_of_keys() -> None:
         (LEAF, "rsa4096_public_key"),
         (CA, "p384_public_key"),
         (CA, "p256_public_key"),
-        (ask(lambda form: replace(form, spki=spki(rsa_key("short", 2048)))), "rsa4096_public_key"),
+        (ask(lambda form: replace(form, spki=spki(other_rsa_key(2048)))), "rsa4096_public_key"),
         (vek(lambda form: replace(form, spki=spki(p256_key("tests", "vcek")))), "p384_public_key"),
         (vek(lambda form: replace(form, spki=flip(len(form.spki) - 1)(form.spki))), "p384_public_key"),
     ):
@@ -446,7 +450,7 @@ def crl(
     issuer: Certificate = ROOT_CA,
     **sealing: Any,
 ) -> RevocationList:
-    raw = sealed(edit(LISTING), **{"key": rsa_key("ark")} | sealing)
+    raw = sealed(edit(LISTING), **{"key": ARK_KEY} | sealing)
     return authenticate_crl(raw, issuer, at, CRL, AMD)
 
 
@@ -460,31 +464,31 @@ def test_revocation_list_of_the_root() -> None:
 
 
 def test_key_identifiers_of_a_list_and_its_issuer() -> None:
-    named = ark(lambda form: form.having(Extension("2.5.29.14", octets(key_identifier(rsa_key("ark"))))))
+    named = ark(lambda form: form.having(Extension("2.5.29.14", octets(key_identifier(ARK_KEY)))))
 
-    def naming(key: str) -> Callable[[CrlForm], CrlForm]:
-        return lambda form: replace(form, extensions=(*form.extensions, authority_key_identifier(rsa_key(key))))
+    def naming(key: RSAPrivateKey) -> Callable[[CrlForm], CrlForm]:
+        return lambda form: replace(form, extensions=(*form.extensions, authority_key_identifier(key)))
 
-    assert crl(naming("ark"), issuer=named).speaks_for(named)
-    for edit, issuer in ((naming("ask"), named), (naming("ark"), ROOT_CA), (lambda form: form, named)):
+    assert crl(naming(ARK_KEY), issuer=named).speaks_for(named)
+    for edit, issuer in ((naming(ASK_KEY), named), (naming(ARK_KEY), ROOT_CA), (lambda form: form, named)):
         with rejected(Reason.TDX_PCK_CRL_ISSUER):
             crl(edit, issuer=issuer)
 
 
 def test_issuer_of_a_list_may_sign_it() -> None:
     for uses in (key_usage("key_cert_sign"), key_usage("digital_signature")):
-        issuer = Certificate(sealed(ARK.having(uses), rsa_key("ark")))
+        issuer = Certificate(sealed(ARK.having(uses), ARK_KEY))
         with rejected(Reason.TDX_PCK_CRL_ISSUER):
             crl(issuer=issuer)
     with rejected(Reason.TDX_PCK_CRL_ISSUER):
         crl(issuer=CA)
     with rejected(Reason.TDX_PCK_CRL_ISSUER):
-        crl(lambda form: replace(form, issuer=ASK.subject), key=rsa_key("ask"))
+        crl(lambda form: replace(form, issuer=ASK.subject), key=ASK_KEY)
 
 
 def test_signature_of_a_list() -> None:
     with rejected(Reason.TDX_PCK_CRL_SIGNATURE):
-        crl(key=rsa_key("ask"))
+        crl(key=ASK_KEY)
     for sealing in (
         {"outside": EXPLICIT},
         {"algorithm": PKCS1, "padding": PKCS1v15()},
@@ -498,7 +502,7 @@ def test_signature_of_a_list() -> None:
     "extensions",
     [
         (),
-        (authority_key_identifier(rsa_key("ark")),),
+        (authority_key_identifier(ARK_KEY),),
         (crl_number(4), Extension("1.2.3.4", b"\5\0")),
         (crl_number(4), crl_number(4)),
         (crl_number(4), Extension("2.5.29.27", b"\2\1\1", critical=True)),

@@ -44,15 +44,14 @@ async def live(request: Request) -> Response:  # noqa: ARG001 - every route take
 @router.get("/healthz", responses={200: {"model": schemas.Health}, **problems()})
 @router.get("/healthz/ready", responses={200: {"model": schemas.Health}, **problems()})
 async def ready(request: Request) -> Response:
-    """Tell whether the clock is right, the database answers, collateral is in force, and the start is over."""
+    """Tell whether the clock is right, the database answers, no vendor's endorsements lapsed, the start is over."""
     site = site_of(request)
     registrar = site.registrar
     at = registrar.now()
     await site.database.wait()
-    if not registrar.collateral.in_force(at):
-        raise Unavailable(
-            Reason.TDX_ENDORSEMENTS_MISSING, found="collateral that has all expired", wanted="some that is in force"
-        )
+    if lapsed := registrar.collateral.lapsed(at):
+        found = f"endorsements of {' and of '.join(lapsed)} that have all expired"
+        raise Unavailable(Reason.ENDORSEMENTS_EXPIRED, found=found, wanted="some of each vendor that are in force")
     if site.upkeep.is_behind:
         raise Unavailable(
             Reason.STARTING,

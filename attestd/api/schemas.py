@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
-from attestd.claims import ProductLine
-from attestd.evidence import IntelTee, Tee
+from attestd.binding import BindingGrade
+from attestd.binding.keys import KeyAlgorithm
+from attestd.claims import GpuArch, GpuMode, ProductLine
+from attestd.evidence import MAX_GPUS, Arch, IntelTee, Scheme, Tee
 from attestd.registry.values import KeyState, RevocationKind, Role
 from attestd.result import Tier
 
@@ -23,6 +25,7 @@ _TOKEN = r"^attestd_[0-9a-f]{16}_[A-Za-z0-9_-]{43}$"  # noqa: S105 - a pattern
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Pdi = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Base64 = Annotated[str, StringConstraints(pattern=_B64, min_length=4)]
 Pcrs = Annotated[str, StringConstraints(pattern=_B64_PCRS)]
 Challenge32 = Annotated[str, StringConstraints(pattern=_B64URL_32)]
@@ -116,11 +119,27 @@ class HclCpu(Body):
     certificates: Base64 | None = None
 
 
+class Gpu(Body):
+    """A GPU or an NVSwitch: SPDM 1.1 GET_MEASUREMENTS and MEASUREMENTS, and its certificates in PEM, leaf first.
+
+    All of them are asked with one nonce. It is SHA-256 of `gpu-nonce` and the context that the key signs, as
+    attestd/binding/transcript.py has it; with another binding than attestd/v1 the challenge itself is taken, too.
+    """
+
+    arch: Arch
+    report: Base64
+    certificates: Base64
+
+
+# In the order in which the report data commits to them.
+Gpus = Annotated[list[Gpu], Field(max_length=MAX_GPUS)]
+
+
 class _Evidence(Body):
     challenge: Challenge32
     models: Models = []
     policy: Slug | None = None
-    gpus: Annotated[list[Any], Field(max_length=0)] = []
+    gpus: Gpus = []
 
 
 class DirectEvidence(_Evidence):
@@ -176,7 +195,7 @@ class AppraisalBody(Body):
     binding: Literal["attestd/v1", "spki-sha256", "nonce-and-key", "cocoon"] | None = None
     key: EnclaveKey | CocoonKey | None = None
     models: Models = []
-    gpus: Annotated[list[Any], Field(max_length=0)] = []
+    gpus: Gpus = []
     policy: Slug | None = None
     policy_toml: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
     at: Time | None = None
@@ -316,6 +335,34 @@ class Appraisal(Document):
     findings: list[Finding]
 
 
+class BoundKey(Document):
+    """What was verified to belong together.
+
+    `binding` is how the GPUs belong to the CPU and to the key. It shows that CPU and GPUs answered for the same key and
+    challenge; it does not show that they share a machine.
+    """
+
+    key_id: Hex32
+    spki: Base64
+    algorithm: KeyAlgorithm
+    scheme: Scheme
+    binding: BindingGrade
+    proof_of_possession: bool
+    report_is_fresh: bool
+    models: list[Digest]
+    role: Literal["worker", "proxy"] | None
+
+
+class GpuTopology(Document):
+    """GPUs and NVSwitches that go together, by the PDIs in their certificates, in the order of the evidence."""
+
+    arch: GpuArch
+    mode: GpuMode | None  # None: the firmware does not say
+    gpus: list[Pdi]
+    switches: list[Pdi]
+    absent_switches: list[Pdi]
+
+
 class ResultDocument(Document):
     """Everything that was verified and judged. It identifies the machine: for its provider and for auditors."""
 
@@ -337,9 +384,11 @@ class ResultDocument(Document):
     tier: Tier
     simulated: bool
     appraisal: Appraisal
-    key: dict[str, Any] | None
+    key: BoundKey | None
     event_log: dict[str, Any] | None
     vtpm: dict[str, Any] | None  # of Azure
+    gpus: list[dict[str, Any]]  # with NVIDIA's names for claims, in the order of the evidence
+    topology: GpuTopology | None
 
 
 class NotAffirming(Problem):

@@ -6,6 +6,6 @@ ra_tls.py       Cocoon's certificate
 verify.py       verify_binding, the only maker of `Bound`
 """
 
-from attestd.binding.verify import BindingGrade, Bound, quote_of, verify_binding
+from attestd.binding.verify import PUBLISHED_NONCES, BindingGrade, Bound, quote_of, verify_binding
 
-__all__ = ["BindingGrade", "Bound", "quote_of", "verify_binding"]
+__all__ = ["PUBLISHED_NONCES", "BindingGrade", "Bound", "quote_of", "verify_binding"]

@@ -5,20 +5,23 @@
     (3) The report data commits to the key, as the scheme has it         transcript
     (4) Challenge and models are committed to: by the report data, or by the proof
     (5) The holder of the key signed the context                         keys.verify_possession
+    (6) Every GPU was asked with the key's nonce, or at least with the challenge
 
 Limit: where GPUs take part, their binding shows that CPU and GPU answered for the same key and challenge. It does not
 show that they share a machine; relay to a genuine remote GPU cannot be excluded on Hopper or Blackwell.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import assert_never
+from typing import Final, assert_never
 
 from attestd.binding import transcript
 from attestd.binding.keys import EnclaveKey, KeyAlgorithm, load_key, verify_possession
 from attestd.binding.ra_tls import parse_ra_tls
+from attestd.codec import load_pem
 from attestd.errors import NotAuthentic, Reason
 from attestd.evidence import (
     Evidence,
@@ -31,6 +34,25 @@ from attestd.evidence import (
     SnpEvidence,
 )
 from attestd.validity import Validity
+
+# Genuine reports that answer these can be had by anybody: they are defaults of NVIDIA's tools, and test data of theirs
+# and of others. They say nothing of when, or for whom.
+PUBLISHED_NONCES: Final = frozenset(
+    map(
+        bytes.fromhex,
+        (
+            "931d8dd0add203ac3d8b4fbde75e115278eefcdceac5b87671a748f32364dfcb",  # NVIDIA/nvtrust, also the next
+            "4760e30534a0621357d458b1a7936551b5dc4cd1e69718adf7ed9fb0252a537e",
+            "ea038ed507a451e005bae91186bc9403150a3cb8971fdebd05ffed65eeb6a997",  # NVIDIA/attestation-sdk, also the next
+            "e97b23a1718095a0e9e35edca810768c70a6a5a389b705e753b197912bc11576",
+            "5bb22e377702d4e1e8215a903ba094826b9ac7f731dee1fe8102958bf2840aca",
+            "27a328247bf7935c993341cf587be6f05986ccce4fe7ba2c54100bd616a58f66",
+            "87d8e24ab336adafe228d49e83d745f6dba4ae505372b6a5704820856b343fec",  # confidential-containers/trustee
+            "4cff7f5380ead8fad8ec2c531c110aca4302a88f603792801a8ca29ee151af2e",  # confidentsecurity/go-nvtrust
+            "00" * 32,
+        ),
+    )
+)
 
 
 class BindingGrade(StrEnum):
@@ -77,13 +99,20 @@ def quote_of(cpu: IntelEvidence) -> bytes:
             assert_never(cpu)
 
 
-def verify_binding(evidence: Evidence, *, registry_id: str, report_data: bytes, at: datetime) -> Bound:
+def verify_binding(
+    evidence: Evidence, *, registry_id: str, report_data: bytes, gpu_nonces: Sequence[bytes], at: datetime
+) -> Bound:
     """Verify that the report data of an authenticated report belongs to the key of `evidence`.
 
-    It has 64 bytes, or is the extraData of Azure's vTPM quote. `at` is aware. Raises `NotAuthentic` with `binding.key`,
-    `binding.scheme`, `binding.certificate`, `binding.report_data`, `binding.models` or `binding.proof`, and `Malformed`
-    with `binding.key` or `binding.certificate`.
+    It has 64 bytes, or is the extraData of Azure's vTPM quote. `gpu_nonces` are what the authenticated reports of the
+    GPUs of `evidence` were asked with, one for each. `at` is aware.
+
+    Raises `NotAuthentic` with `binding.key`, `binding.scheme`, `binding.certificate`, `binding.report_data`,
+    `binding.models`, `binding.proof` or `gpu.nonce`, and `Malformed` with `binding.key`, `binding.certificate` or
+    `pem.malformed`.
     """
+    if len(gpu_nonces) != len(evidence.gpus):
+        raise ValueError("GPUs that were not verified, or others")
     key = load_key(evidence.key.spki)  # (1)
     validity = _verify_certificate(evidence, at)  # (2)
     context = transcript.context(
@@ -92,12 +121,13 @@ def verify_binding(evidence: Evidence, *, registry_id: str, report_data: bytes, 
     report_is_fresh = _verify_report_data(evidence, key, context, report_data)  # (3)
     _require_commitment(evidence, key, report_is_fresh=report_is_fresh)  # (4)
     verify_possession(key, evidence.key.proof, context)  # (5)
+    grade = _grade(evidence, context, gpu_nonces, report_is_fresh=report_is_fresh)  # (6)
     return Bound(
         key_id=sha256(key.spki).digest(),
         spki=key.spki,
         algorithm=key.algorithm,
         scheme=evidence.binding,
-        grade=BindingGrade.NONE,  # no GPU evidence is taken (attestd/evidence.py)
+        grade=grade,
         challenge=evidence.challenge,
         models=evidence.models,
         role=evidence.key.role,
@@ -140,7 +170,7 @@ def _verify_report_data(evidence: Evidence, key: EnclaveKey, context: bytes, rep
 def _expected_report_data(evidence: Evidence, key: EnclaveKey, context: bytes) -> dict[bytes, bool]:
     match evidence.binding:
         case Scheme.ATTESTD_V1:
-            return {transcript.report_data(context, transcript.gpu_bundle()): True}
+            return {transcript.report_data(context, transcript.gpu_bundle(_bundled(evidence))): True}
         case Scheme.COCOON:  # (2) has seen that it is an Ed25519 key
             return {transcript.cocoon_report_data(key.spki[-32:]): False}
         case Scheme.SPKI_SHA256:
@@ -166,3 +196,33 @@ def _require_commitment(evidence: Evidence, key: EnclaveKey, *, report_is_fresh:
             found=f"models that neither the report data of {evidence.binding} nor a signature commits to",
             wanted=f"{Scheme.ATTESTD_V1}, or no models",
         )
+
+
+def _bundled(evidence: Evidence) -> Iterator[tuple[bytes, bytes]]:
+    """Return what the report data commits to of each GPU: its report, and its certificates in DER."""
+    return ((gpu.report, b"".join(load_pem(gpu.certificates))) for gpu in evidence.gpus)
+
+
+def _grade(evidence: Evidence, context: bytes, nonces: Sequence[bytes], *, report_is_fresh: bool) -> BindingGrade:
+    """Return how the GPUs belong to the key; a GPU that answers something else is refused, whatever it says.
+
+    With `attestd/v1` the report data commits to the GPU evidence, (3) has seen that. With other schemes a GPU may have
+    answered the challenge itself, which ties it to the CPU only where the CPU's report answers it, too.
+    """
+    if not nonces:
+        return BindingGrade.NONE
+    wanted, found = transcript.gpu_nonce(context), set(nonces)
+    if evidence.binding is Scheme.ATTESTD_V1:
+        grades = {wanted: BindingGrade.MUTUAL}
+    else:
+        of_challenge = BindingGrade.SAME_CHALLENGE if report_is_fresh else BindingGrade.NONE
+        grades = {wanted: BindingGrade.KEY_BOUND}
+        if evidence.challenge not in PUBLISHED_NONCES:  # as no challenge of a service is
+            grades[evidence.challenge] = of_challenge
+    if len(found) != 1 or not found <= grades.keys():
+        raise NotAuthentic(
+            Reason.GPU_NONCE,
+            found=", ".join(nonce.hex() for nonce in dict.fromkeys(nonces)),
+            wanted=" or ".join(nonce.hex() for nonce in grades),
+        )
+    return grades[nonces[0]]

@@ -19,7 +19,7 @@ exit status:
   1  misuse                                4  endorsements missing or unavailable
   2  malformed                             5  warning or contraindicated under the policy
 """
-_TEES: Final = ("tdx", "sgx", "snp")
+_TEES: Final = ("tdx", "sgx", "snp", "nvidia")
 
 
 class _Parser(ArgumentParser):
@@ -60,7 +60,8 @@ def _add_verify(parser: ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="FILE",
-        help="a quote or a report, as the driver returned it; for snp also with its certificate table, or Azure's",
+        help="a quote or a report, as the driver returned it; for snp also with its certificate table, or Azure's; for "
+        "nvidia also a JSON list of several devices",
     )
     parser.add_argument(
         "--certificates",
@@ -68,7 +69,8 @@ def _add_verify(parser: ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help="snp: what came beside the report: a certificate table, or VCEK or VLEK, ASK and ARK; may be repeated",
+        help="what came beside the report; snp: a certificate table, or VCEK or VLEK, ASK and ARK; nvidia: the chain "
+        "in PEM; may be repeated",
     )
     parser.add_argument(
         "--endorsements",
@@ -85,10 +87,13 @@ def _add_verify(parser: ArgumentParser) -> None:
     parser.add_argument("--tpm-signature", type=Path, metavar="FILE", help="snp on Azure: the signature of that quote")
     parser.add_argument("--tpm-pcrs", type=Path, metavar="FILE", help="snp on Azure: PCR 0 to 23, 32 bytes each")
     parser.add_argument(
-        "--nonce", type=hexadecimal(None), metavar="HEX", help="snp on Azure: what that quote must carry (extraData)"
+        "--nonce",
+        type=hexadecimal(None),
+        metavar="HEX",
+        help="snp on Azure: what that quote must carry (extraData); nvidia: what the devices were asked with",
     )
     parser.add_argument("--event-log", type=Path, metavar="FILE", help="a CCEL or dstack log that must replay")
-    parser.add_argument("--policy", type=Path, metavar="FILE", help="appraise under this policy")
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="appraise under this policy (not nvidia)")
     parser.add_argument(
         "--approved-image",
         action="append",
@@ -106,7 +111,8 @@ def _add_inspect(parser: ArgumentParser) -> None:
         "file",
         type=Path,
         metavar="FILE",
-        help="a quote or report, a Cocoon RA-TLS certificate, an event log, Intel's JSON, AMD's certificates or a CRL",
+        help="a quote or report, a Cocoon RA-TLS certificate, an event log, Intel's JSON, AMD's certificates or a CRL, "
+        "a GPU's report or chain, a list of devices, a RIM or an OCSP answer",
     )
     _add_json(parser)
 

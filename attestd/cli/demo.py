@@ -3,56 +3,46 @@
 Each step is held against what it should give; the first that gives anything else ends the demonstration with status 1.
 """
 
+import re
 from argparse import Namespace
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, Self
 
 from attestd.api import Service
 from attestd.claims import image_digest
+from attestd.cli import acts
 from attestd.cli.client import Client
 from attestd.cli.report import measurements
-from attestd.cli.scene import Scene, Unexpected, expect, heading, key_id, require, show_findings
-from attestd.cli.screen import MISUSE, VERIFIED, coloured, complain, pairs, say
+from attestd.cli.scene import Scene, Unexpected, expect, heading, require
+from attestd.cli.screen import MISUSE, VERIFIED, coloured, complain, say
 from attestd.codec import dump_digest
 from attestd.endorsements import write_bundle, write_files
-from attestd.evidence import QuoteEvidence, SnpEvidence
 from attestd.registrar import bootstrap_admin
 from attestd.settings import Settings, now, shipped
 from attestd.simulator import (
-    OLDER_SVNS,
     AmdVendor,
     Attester,
-    KeyPair,
-    Platform,
+    GpuAttester,
     SnpAttester,
     SnpReport,
-    TdReport,
     Vendor,
-    ccel,
-    flip,
+    gpu_endorsements,
+    gpu_set,
 )
-from attestd.simulator.vek import GENOA
 from attestd.tdx.quote import parse_quote
 
-_TDX_POLICY: Final = "demo-tdx"
-_SNP_POLICY: Final = "demo-snp"
-_MODEL: Final = sha256(b"the weights of a model").digest()
 _PROVIDER: Final = "demo-provider"
-_MRTD_OFFSET: Final = 48 + 136  # in a quote of version 4: behind the header, in the TD report
-_MEASUREMENT_OFFSET: Final = 0x90
-_OLD_SNP: Final = 22  # below all floors (policies/tables/snp-tcb-floors.toml)
+_IMAGE_DIGEST: Final = re.compile(r'^image_digest = "[0-9a-f]{64}"$', re.MULTILINE)
 # Of the metrics: what this demonstration moves.
 _SHOWN_METRICS: Final = (
     "attestd_verifications_total",
     "attestd_verification_refusals_total",
     "attestd_registry_entries",
 )
-_SHOWN_OF_A_KEY: Final = ("key_id", "tee", "image", "models", "provider", "valid_until", "simulated")
 
 
 def run(arguments: Namespace) -> int:  # noqa: ARG001 - every command takes them
@@ -67,9 +57,24 @@ def run(arguments: Namespace) -> int:  # noqa: ARG001 - every command takes them
     return VERIFIED
 
 
+@dataclass(frozen=True, slots=True)
+class _Hardware:
+    """The vendors of this demonstration, and the GPUs of one machine, with one that is in another."""
+
+    intel: Vendor
+    amd: AmdVendor
+    gpus: tuple[GpuAttester, ...]
+    stranger: GpuAttester
+
+    @classmethod
+    def of(cls, at: datetime) -> Self:
+        *gpus, stranger = gpu_set(3, at=at)
+        return cls(Vendor.of(at=at), AmdVendor.of(at=at), tuple(gpus), stranger)
+
+
 def _walk(folder: Path, at: datetime) -> None:
-    intel, amd = Vendor.of(at=at), AmdVendor.of(at=at)
-    settings = _settings(folder, intel, amd, at)
+    hardware = _Hardware.of(at)
+    settings = _settings(folder, hardware, at)
     admin = bootstrap_admin(settings, at)
     with Service.started(settings) as service:
         service.until_ready()
@@ -79,22 +84,35 @@ def _walk(folder: Path, at: datetime) -> None:
         require("simulated", discovery["simulated"], wanted=True)
         say(f"   public {service.public_url}, admin {service.admin_url}, registry {discovery['registry_id']}")
         operator = Client(service.admin_url, admin)
-        token = _approve(operator, Attester.of(intel), SnpAttester.of(amd))
-        scene = Scene(operator=operator, provider=Client(service.public_url, token), anyone=anyone)
-        with_tdx = _register_tdx(scene, Attester.of(intel))
-        _refuse_tdx(scene, intel)
-        with_snp = _register_snp(scene, SnpAttester.of(amd))
-        _refuse_snp(scene, amd)
-        _revoke(scene, with_tdx, left=with_snp)
-        _show_metrics(scene)
+        token = _approve(operator, Attester.of(hardware.intel), SnpAttester.of(hardware.amd))
+        _play(Scene(operator=operator, provider=Client(service.public_url, token), anyone=anyone), hardware)
 
 
-def _settings(folder: Path, intel: Vendor, amd: AmdVendor, at: datetime) -> Settings:
+def _play(scene: Scene, hardware: _Hardware) -> None:
+    with_tdx = acts.register_tdx(scene, Attester.of(hardware.intel))
+    acts.refuse_tdx(scene, hardware.intel)
+    with_snp = acts.register_snp(scene, SnpAttester.of(hardware.amd))
+    acts.refuse_snp(scene, hardware.amd)
+    _revoke(scene, with_tdx, left=with_snp)
+    acts.register_gpus(scene, Attester.of(hardware.intel), hardware.gpus)
+    acts.refuse_gpus(scene, Attester.of(hardware.intel), hardware.gpus, hardware.stranger)
+    _show_metrics(scene)
+
+
+def _settings(folder: Path, hardware: _Hardware, at: datetime) -> Settings:
     """Write the vendors' roots and endorsements to files, and settings that trust them, on ports that are free."""
-    write_files(folder / "roots", {"intel.der": intel.root.der, "amd.der": amd.ark.der})
+    intel, amd, nvidia = hardware.intel, hardware.amd, hardware.stranger.vendor
+    roots = {
+        "intel.der": intel.root.der,
+        "amd.der": amd.ark.der,
+        "nvidia_devices.der": nvidia.root.der,
+        "nvidia_rims.der": nvidia.rim_root.der,
+    }
+    write_files(folder / "roots", roots)
     for tee in ("tdx", "sgx"):
         write_bundle(folder / "endorsements" / tee, intel.collateral(tee))
     write_files(folder / "endorsements" / "amd", {"ask.der": amd.ask.der, "crl.der": amd.crl()})
+    write_files(folder / "endorsements" / "nvidia", gpu_endorsements((*hardware.gpus, hardware.stranger)))
     environment = {
         "ATTESTD_STATE_DIR": str(folder / "state"),
         "ATTESTD_TRUST_ANCHORS": str(folder / "roots"),
@@ -109,15 +127,17 @@ def _settings(folder: Path, intel: Vendor, amd: AmdVendor, at: datetime) -> Sett
 def _approve(operator: Client, tdx: Attester, snp: SnpAttester) -> str:
     """Approve policies and a model and register a provider; return the provider's API key."""
     heading("The operator approves policies and a model and registers a provider")
-    td_report, guest = parse_quote(tdx.quote()).body, image_digest(SnpReport().of(snp.chip).measurement)
-    images = {
-        _TDX_POLICY: ("strict-tdx", bytes(measurements(td_report)["image_digest"])),
-        _SNP_POLICY: ("strict-snp", guest),
+    td, guest = parse_quote(tdx.quote()).body, image_digest(SnpReport().of(snp.chip).measurement)
+    td_digest = bytes(measurements(td)["image_digest"])
+    policies = {
+        acts.TDX_POLICY: ("strict-tdx", td_digest),
+        acts.SNP_POLICY: ("strict-snp", guest),
+        acts.GPU_POLICY: ("cocoon-tdx-h100", td_digest),
     }
-    for name, (strict, digest) in images.items():
-        approved = expect(operator.put(f"/v1/policies/{name}", _policy(name, strict, digest), "application/toml"), 200)
+    for name, (basis, digest) in policies.items():
+        approved = expect(operator.put(f"/v1/policies/{name}", _policy(name, basis, digest), "application/toml"), 200)
         say(f"   policy {approved['name']} version {approved['version']}, {approved['digest']}")
-    model = expect(operator.put(f"/v1/models/{dump_digest(_MODEL)}", {"name": "demo-model"}), 200)
+    model = expect(operator.put(f"/v1/models/{dump_digest(acts.MODEL)}", {"name": "demo-model"}), 200)
     say(f"   model {model['name']}, {model['digest']}")
     expect(operator.post("/v1/providers", {"id": _PROVIDER, "name": "A provider"}), 201)
     issued = expect(operator.post(f"/v1/providers/{_PROVIDER}/api-keys", {"label": "demo"}), 201)
@@ -125,77 +145,14 @@ def _approve(operator: Client, tdx: Attester, snp: SnpAttester) -> str:
     return str(issued["token"])
 
 
-def _policy(name: str, strict: str, digest: bytes) -> bytes:
-    """Take a strict policy that is shipped, and accept one image alone: the one that the simulated machine runs."""
-    text = (shipped("policies") / f"{strict}.toml").read_text(encoding="utf-8")
-    more = ", min_guest_svn = 0" if strict == "strict-snp" else ""
+def _policy(name: str, basis: str, digest: bytes) -> bytes:
+    """Take a policy that is shipped, and accept one image alone: the one that the simulated machine runs."""
+    text = (shipped("policies") / f"{basis}.toml").read_text(encoding="utf-8")
+    more = ", min_guest_svn = 0" if basis == "strict-snp" else ""
     image = f'{{ name = "demo-image", role = "any", not_after = "any", image_digest = "{digest.hex()}"{more} }}'
-    return text.replace('images = "any"', f"images = [{image}]", 1).replace(f'"{strict}"', f'"{name}"', 1).encode()
-
-
-def _register_tdx(scene: Scene, attester: Attester) -> str:
-    """Register the key of a machine that is in order; return its id."""
-    heading("A machine with Intel TDX answers a challenge with a quote over its key and its model")
-    key, registry = KeyPair.ed25519("demo"), scene.challenge()
-    evidence = attester.evidence(key, registry, [_MODEL], event_log=ccel())
-    result = expect(scene.submit(evidence, _TDX_POLICY), 201)
-    require("tier", result["tier"], wanted="affirming")
-    require("simulated", result["simulated"], wanted=True)
-    show_findings(result)
-    heading("The same evidence again gives the first result; the challenge serves no other key")
-    require("result", expect(scene.submit(evidence, _TDX_POLICY), 200)["id"], wanted=result["id"])
-    other = KeyPair.ed25519("another")
-    problem = expect(scene.submit(attester.evidence(other, registry, [_MODEL]), _TDX_POLICY), 409)
-    require("reason", problem["reason"], wanted="challenge.used")
-    scene.require_unknown(other)
-    return _ask_for(scene, key)
-
-
-def _ask_for(scene: Scene, key: KeyPair) -> str:
-    heading("Anybody may ask for the key")
-    trusted = expect(scene.anyone.get(f"/v1/keys/{key_id(key)}"), 200)
-    require("state", trusted["state"], wanted="active")
-    say("", *pairs({name: trusted[name] for name in _SHOWN_OF_A_KEY}))
-    return key_id(key)
-
-
-def _refuse_tdx(scene: Scene, vendor: Vendor) -> None:
-    heading("A quote with one bit of MRTD changed is not authentic")
-    attester = Attester.of(vendor)
-    key, registry = KeyPair.ed25519("forger"), scene.challenge()
-    quote = attester.quote(TdReport(report_data=registry.report_data(key, [_MODEL])))
-    forged = QuoteEvidence(tee="tdx", quote=flip(_MRTD_OFFSET)(quote))
-    evidence = replace(attester.evidence(key, registry, [_MODEL]), cpu=forged)
-    scene.refuse_forged(evidence, _TDX_POLICY, key, "tdx.quote_signature")
-    heading("An authentic quote of another image is not acceptable")
-    other_image = attester.evidence(key, scene.challenge(), [_MODEL], body=replace(TdReport(), rtmr2=bytes(48)))
-    scene.refuse_unacceptable(other_image, _TDX_POLICY, key, "image")
-    heading("Nor is one of a machine whose firmware is out of date")
-    old = Attester.of(vendor, Platform(tcb_components=OLDER_SVNS))
-    scene.refuse_unacceptable(old.evidence(key, scene.challenge(), [_MODEL]), _TDX_POLICY, key, "tcb_status")
-
-
-def _register_snp(scene: Scene, attester: SnpAttester) -> str:
-    """Register the key of a machine of the other vendor; return its id."""
-    heading("A machine with AMD SEV-SNP brings a report over its key, and the certificates of its chip")
-    key = KeyPair.ed25519("demo snp")
-    result = expect(scene.submit(attester.evidence(key, scene.challenge(), [_MODEL]), _SNP_POLICY), 201)
-    require("tier", result["tier"], wanted="affirming")
-    show_findings(result)
-    return _ask_for(scene, key)
-
-
-def _refuse_snp(scene: Scene, vendor: AmdVendor) -> None:
-    heading("A report with one bit of MEASUREMENT changed is not authentic")
-    attester = SnpAttester.of(vendor)
-    key, registry = KeyPair.ed25519("snp forger"), scene.challenge()
-    report = attester.report(SnpReport(report_data=registry.report_data(key, [_MODEL])))
-    forged = SnpEvidence(report=flip(_MEASUREMENT_OFFSET)(report), certificates=attester.certificate_table())
-    evidence = replace(attester.evidence(key, registry, [_MODEL]), cpu=forged)
-    scene.refuse_forged(evidence, _SNP_POLICY, key, "snp.report_signature")
-    heading("Firmware with open advisories is not acceptable")
-    old = SnpAttester.of(vendor, replace(GENOA, tcb=GENOA.tcb._replace(snp=_OLD_SNP)))
-    scene.refuse_unacceptable(old.evidence(key, scene.challenge(), [_MODEL]), _SNP_POLICY, key, "tcb_floor")
+    text = text.replace('images = "any"', f"images = [{image}]", 1)
+    text = _IMAGE_DIGEST.sub(f'image_digest = "{digest.hex()}"', text)
+    return text.replace(f'"{basis}"', f'"{name}"', 1).encode()
 
 
 def _revoke(scene: Scene, revoked_id: str, *, left: str) -> None:

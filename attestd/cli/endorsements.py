@@ -7,12 +7,24 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from attestd.claims import ProductLine, TcbVersion
+from attestd.cli import gpu_documents
 from attestd.cli.inputs import bundles, effective_time, files
 from attestd.cli.screen import VERIFIED, coloured, exit_status, show, table
 from attestd.codec import Json, dump_time
-from attestd.endorsements import Bundle, amd_documents, bundles_in, crl_newness, high_water, write_bundle, write_files
-from attestd.endorsements.source import HighWater
+from attestd.endorsements import (
+    Bundle,
+    HighWater,
+    amd_documents,
+    bundles_in,
+    crl_newness,
+    high_water,
+    nvidia_documents,
+    write_bundle,
+    write_files,
+)
 from attestd.errors import AttestdError, EndorsementRejected, Reason, Unavailable
+from attestd.nvgpu.collateral import Refusal as GpuRefusal
+from attestd.nvgpu.collateral import collect as collect_gpu
 from attestd.settings import load_anchors
 from attestd.snp.collateral import Document, Refusal, collect
 from attestd.snp.vek import Vek
@@ -42,31 +54,34 @@ _AmdRow: TypeAlias = Document | Refusal
 
 
 def run(arguments: Namespace) -> int:
-    """Authenticate every bundle and document of AMD's, copy or list it; the status is that of the worst refusal."""
+    """Authenticate every bundle and document, copy or list it; the status is that of the worst refusal."""
     at = effective_time(arguments.at)
     anchors = load_anchors(arguments.trust_anchors)
     found = files(arguments.source)
     collected = collect(amd_documents(found), anchors, at)
     rows = [_authenticate(bundle, anchors, at) for bundle in bundles_in(found)]
     amd: list[_AmdRow] = [*collected.documents, *collected.refusals]
-    if not rows and not amd:
+    of_nvidia = collect_gpu(nvidia_documents(found), anchors, at)
+    gpu: list[gpu_documents.GpuRow] = [*of_nvidia.documents, *of_nvidia.refusals]
+    if not rows and not amd and not gpu:
         raise Unavailable(
             Reason.TDX_ENDORSEMENTS_MISSING,
             found="no collateral",
-            wanted="tcb_info.json and the files that go with it, or AMD's certificates and CRLs",
+            wanted="tcb_info.json and the files that go with it, AMD's certificates and CRLs, or NVIDIA's RIMs",
         )
     if arguments.action == "import":
         rows = [_import(row, arguments.to, anchors, at) for row in rows]
         amd = [_import_amd(row, arguments.to, anchors, at) for row in amd]
+        gpu = [gpu_documents.bring(row, arguments.to, anchors, at) for row in gpu]
     document: dict[str, Json] = {
         "at": dump_time(at),
         "bundles": [_export(row) for row in rows],
         "amd": [_export_amd(row) for row in amd],
+        "nvidia": [gpu_documents.export(row) for row in gpu],
     }
-    show(arguments, document, lambda: [*_lines(rows), *_amd_lines(amd)])
-    return max(
-        (exit_status(row.error) for row in (*rows, *amd) if isinstance(row, _Refused | Refusal)), default=VERIFIED
-    )
+    show(arguments, document, lambda: [*_lines(rows), *_amd_lines(amd), *_gpu_lines(gpu)])
+    refused = (row.error for row in (*rows, *amd, *gpu) if isinstance(row, _Refused | Refusal | GpuRefusal))
+    return max(map(exit_status, refused), default=VERIFIED)
 
 
 def _authenticate(bundle: Bundle, anchors: TrustAnchors, at: datetime) -> _Row:
@@ -214,8 +229,12 @@ def _amd_lines(rows: list[_AmdRow]) -> list[str]:
     return _table(("file", "outcome", "kind", "product_line", "content", "valid_until"), [*map(_export_amd, rows)])
 
 
+def _gpu_lines(rows: list[gpu_documents.GpuRow]) -> list[str]:
+    return _table(("file", "outcome", "kind", "content", "valid_until"), [*map(gpu_documents.export, rows)])
+
+
 def _table(columns: tuple[str, ...], rows: list[Json]) -> list[str]:
     exported = [row for row in rows if isinstance(row, dict)]
-    good = [[row[column] for column in columns] for row in exported if row["outcome"] == "ok"]
+    good = [[row[column] for column in columns] for row in exported if "detail" not in row]
     refused = [f"{row[columns[0]]}: {coloured('refused')}: {row['detail']}" for row in exported if "detail" in row]
     return [*(table(columns, good) if good else ()), *refused]

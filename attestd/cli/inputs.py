@@ -3,19 +3,31 @@
 The clock is read here, when no time was given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from attestd.codec import dump_pem, dump_time, load_pem
-from attestd.endorsements import Bundle, Files, amd_documents, bundles_in, read_archive, read_file, read_folder
-from attestd.endorsements.bundle import document_name, refused_file
-from attestd.errors import ConfigurationRefused, EndorsementRejected, Malformed, Reason, Unavailable
+from attestd.endorsements import (
+    Bundle,
+    Files,
+    amd_documents,
+    bundles_in,
+    nvidia_documents,
+    read_archive,
+    read_file,
+    read_folder,
+)
+from attestd.endorsements.bundle import AMD, NVIDIA, document_name, refused_file
+from attestd.errors import AttestdError, ConfigurationRefused, EndorsementRejected, Malformed, Reason, Unavailable
 from attestd.evidence import MAX_CERTIFICATES_SIZE, MAX_POLICY_SIZE
+from attestd.nvgpu.collateral import Collected as GpuCollected
+from attestd.nvgpu.collateral import collect as collect_gpu
 from attestd.policy import AppraisalPolicy
 from attestd.settings import BUILT, now
-from attestd.snp.collateral import SnpEndorsements, collect
+from attestd.snp.collateral import SnpEndorsements
+from attestd.snp.collateral import collect as collect_snp
 from attestd.tdx.collateral import Collateral, authenticate_collateral
 from attestd.tdx.pck import PckChain
 from attestd.verifier import Requirement
@@ -23,8 +35,15 @@ from attestd.x509 import TrustAnchors
 
 _PEM: Final = b"-----BEGIN"
 _ARCHIVES: Final = (".zip", ".tar", ".tar.gz", ".tgz")
-# What comes of an ASK that is not in force: also a VCEK without it.
-_OF_OTHER_TIMES: Final = (Reason.SNP_VEK_EXPIRED, Reason.SNP_VEK_NOT_YET_VALID, Reason.SNP_ENDORSEMENTS_MISSING)
+# What comes of documents that are not in force. A VCEK without its ASK is missing something, too.
+_OF_OTHER_TIMES: Final = (
+    Reason.SNP_VEK_EXPIRED,
+    Reason.SNP_VEK_NOT_YET_VALID,
+    Reason.SNP_ENDORSEMENTS_MISSING,
+    Reason.GPU_RIM_EXPIRED,
+    Reason.GPU_RIM_NOT_YET_VALID,
+    Reason.GPU_OCSP_NOT_YET_VALID,
+)
 
 
 def effective_time(given: datetime | None) -> datetime:
@@ -54,7 +73,8 @@ def evidence(path: Path, most: int) -> bytes:
 def bundles(paths: Sequence[Path]) -> tuple[Bundle, ...]:
     """Read Intel's collateral from folders, archives and single files; a file that is named for itself goes before all.
 
-    Raises `Malformed` for what is unsafe or has another name, `OSError` for what cannot be read.
+    NVIDIA's are passed over: there may be GPUs beside the quote. Raises `Malformed` for what is unsafe or has another
+    name, `OSError` for what cannot be read.
     """
     found: list[Bundle] = []
     single: dict[str, bytes] = {}
@@ -64,7 +84,7 @@ def bundles(paths: Sequence[Path]) -> tuple[Bundle, ...]:
             found += bundled
         elif bundled:
             single |= bundled[0].documents
-        else:
+        elif document_name(path.name) == AMD:
             raise refused_file("a file of AMD's", "collateral of Intel's, for a quote")
     if not single:
         return tuple(found)
@@ -75,19 +95,41 @@ def snp_endorsements(paths: Sequence[Path], anchors: TrustAnchors, at: datetime)
     """Read AMD's certificates and CRLs from folders, archives and single files, and authenticate them at the time `at`.
 
     One that is refused refuses all: whoever names it wants it used. Of folders and archives certificates of other times
-    are passed over, for those hold what many reports need. Raises as `bundles` does, and `NotAuthentic`.
+    are passed over, for those hold what many reports need, and NVIDIA's as by `bundles`. Raises as that does, and
+    `NotAuthentic`.
     """
     documents: dict[str, bytes] = {}
     for path in paths:
         found = amd_documents(files(path))
-        if not found and _is_file(path):
+        if not found and _is_file(path) and document_name(path.name) != NVIDIA:
             raise refused_file("a file of Intel's", "certificates and CRLs of AMD's, for a report")
-        documents |= {str(path.parent / name if _is_file(path) else path / name): raw for name, raw in found.items()}
-    collected = collect(documents, anchors, at)
-    for name, error in collected.refusals:
+        documents |= _located(found, path)
+    collected = collect_snp(documents, anchors, at)
+    _require_none(collected.refusals, paths)
+    return collected.endorsements
+
+
+def gpu_endorsements(paths: Sequence[Path], anchors: TrustAnchors, at: datetime) -> GpuCollected:
+    """Read NVIDIA's RIMs and OCSP answers likewise; files of the other vendors are passed over.
+
+    Raises `Malformed`, `EndorsementRejected`, and `OSError` for what cannot be read.
+    """
+    documents: dict[str, bytes] = {}
+    for path in paths:
+        documents |= _located(nvidia_documents(files(path)), path)
+    collected = collect_gpu(documents, anchors, at)
+    _require_none(collected.refusals, paths)
+    return collected
+
+
+def _located(found: Files, path: Path) -> dict[str, bytes]:
+    return {str(path.parent / name if _is_file(path) else path / name): raw for name, raw in found.items()}
+
+
+def _require_none(refusals: Iterable[tuple[str, AttestdError]], paths: Sequence[Path]) -> None:
+    for name, error in refusals:
         if Path(name) in paths or error.reason not in _OF_OTHER_TIMES:
             raise error
-    return collected.endorsements
 
 
 def certificates(paths: Sequence[Path]) -> bytes | None:
@@ -112,7 +154,8 @@ def files(path: Path) -> Files:
         return read_archive(path)
     if document_name(path.name) is None:
         raise refused_file(
-            "a file of another name", "tcb_info.json, pck_crl.der, vcek.der, crl.der, … or a folder or archive of them"
+            "a file of another name",
+            "tcb_info.json, pck_crl.der, vcek.der, crl.der, driver.swidtag, … or a folder or archive of them",
         )
     return {path.name: read_file(path)}
 

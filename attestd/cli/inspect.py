@@ -1,5 +1,6 @@
 """`attestd inspect`: parse a file and show what it says; nothing is verified, and the output says so."""
 
+import re
 from argparse import Namespace
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -9,12 +10,24 @@ from typing import Final, assert_never
 from attestd.binding.ra_tls import RaTlsCertificate
 from attestd.claims import PckClaims
 from attestd.cli.amd import export_certificates, export_report, is_amds, read_crl
+from attestd.cli.gpus import load_devices
 from attestd.cli.inputs import evidence
+from attestd.cli.nvidia import (
+    REPORT_HEAD,
+    export_chain,
+    export_devices,
+    export_rim,
+    is_nvidias,
+    read_ocsp,
+)
+from attestd.cli.nvidia import export_report as export_gpu_report
 from attestd.cli.report import NOTICE, ReportedQuote, ReportedSnp, load_report, measurements
 from attestd.cli.screen import VERIFIED, coloured, pairs, show, shown, table
 from attestd.codec import Json, dump_digest, dump_time, load_json, load_pem
 from attestd.errors import AttestdError, Malformed, Reason
 from attestd.evidence import MAX_EVENT_LOG_SIZE
+from attestd.nvgpu.rim import load_rim_envelope
+from attestd.nvgpu.spdm import parse_report
 from attestd.tdx.eventlog import LogFormat, replay
 from attestd.tdx.pck import authenticate_pck_chain
 from attestd.tdx.quote import Quote, SgxReport, TdReport, parse_sgx_report
@@ -26,6 +39,8 @@ _Document = dict[str, Json]
 # The members of Intel's two signed documents, by which one is told from the other.
 _SIGNED: Final = {"tcbInfo": "tcb_info", "enclaveIdentity": "qe_identity"}
 _PEM: Final = b"-----BEGIN CERTIFICATE-----"
+# A list of devices as NVIDIA's SDK writes it: the members of an event have other names.
+_GPU_LIST: Final = re.compile(rb"""\s*\[\s*\{\s*"(?:arch|certificate|evidence|nonce)"\s*:""")
 _SPEC_ID: Final = slice(32, 47)  # of the first record of a CCEL
 
 
@@ -39,20 +54,29 @@ def run(arguments: Namespace) -> int:
 
 def _read(raw: bytes) -> _Document:
     """Tell by its beginning what a file is, and read it."""
+    if raw[:2] == REPORT_HEAD:
+        return export_gpu_report(parse_report(raw))
+    if _GPU_LIST.match(raw):
+        return export_devices(load_devices(raw))
     if raw[:1] == b"[" or raw[_SPEC_ID] == b"Spec ID Event03":
         return _read_event_log(raw)
+    if raw[:1] == b"<":
+        return export_rim(raw)
     if raw[:1] == b"{":
         return _read_signed(raw)
     return _read_certificates(raw) or _read_report(raw)
 
 
 def _read_certificates(raw: bytes) -> _Document | None:
-    """Show AMD's certificates or a CRL; None for whatever else there is, RA-TLS certificates among it."""
+    """Show AMD's or NVIDIA's certificates, a CRL or an OCSP answer; None for what else there is, RA-TLS among it."""
     try:
         ders = load_pem(raw) if raw.startswith(_PEM) else (raw,)
-        return export_certificates(ders) if is_amds(Certificate(ders[0])) else None
+        first = Certificate(ders[0])
+        if is_amds(first):
+            return export_certificates(ders)
+        return export_chain(ders) if is_nvidias(first) else None
     except Malformed:
-        return read_crl(raw)
+        return read_crl(raw) or read_ocsp(raw)
 
 
 def _read_report(raw: bytes) -> _Document:
@@ -90,8 +114,10 @@ def _read_signed(raw: bytes) -> _Document:
             return {"kind": "tcb_info", "content": content}
         case {"enclaveIdentity": dict(content)}:
             return {"kind": "qe_identity", "content": content}
+        case {"rim": str()}:
+            return export_rim(load_rim_envelope(raw))
         case _:
-            raise Malformed(Reason.JSON_SCHEMA, found="another document", wanted="tcbInfo or enclaveIdentity")
+            raise Malformed(Reason.JSON_SCHEMA, found="another document", wanted="tcbInfo, enclaveIdentity or rim")
 
 
 def _export_quote(quote: Quote) -> _Document:
@@ -184,7 +210,7 @@ def _section(members: Mapping[str, Json], path: str) -> Iterator[str]:
             case dict():
                 yield from ("", f"{where}:")
                 yield from _section(value, f"{where}.")
-            case [{"tcbLevels": list()}, *_] | [{"common_name": str()}, *_]:
+            case [{"tcbLevels": list()} | {"common_name": str()} | {"chain": dict()}, *_]:
                 for number, inner in enumerate(value):
                     if isinstance(inner, dict):
                         yield from ("", f"{where}[{number}]:")

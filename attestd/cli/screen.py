@@ -110,6 +110,15 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
         yield (" " * _GAP).join(padded).rstrip()
 
 
+def _shown_within(value: Json) -> str:
+    """Write what stands in a list: of a list in it the first says what the others are."""
+    match value:
+        case [str(name), *rest]:
+            return f"{shown(name)}: {shown(rest)}"
+        case _:
+            return shown(value)
+
+
 def shown(value: Json) -> str:
     """Write a value for people."""
     match value:
@@ -118,9 +127,8 @@ def shown(value: Json) -> str:
         case bool():
             return "yes" if value else "no"
         case list():
-            return (
-                ", ".join(f"({shown(inner)})" if isinstance(inner, list) else shown(inner) for inner in value) or "none"
-            )
+            between = "; " if any(isinstance(inner, list) for inner in value) else ", "
+            return between.join(map(_shown_within, value)) or "none"
         case dict():
             return ", ".join(f"{name} {shown(inner)}" for name, inner in value.items()) or "none"
         case _:

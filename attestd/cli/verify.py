@@ -3,9 +3,9 @@
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Final, assert_never
 
+from attestd.cli import gpus
 from attestd.cli.inputs import bundles, certificates, collateral, effective_time, evidence, policy, snp_endorsements
 from attestd.cli.screen import NOT_AFFIRMING, VERIFIED, coloured, exit_status, pairs, show, table
 from attestd.codec import Json, dump_digest, dump_time
@@ -63,6 +63,18 @@ _REGISTERS: Final = (
     "image_digest",
 )
 _AMD_TCBS: Final = ("reported_tcb", "committed_tcb", "current_tcb", "launch_tcb", "current_version")
+# Which options go with which evidence, beside those that go with all.
+_OF_CPUS: Final = frozenset({"report_data", "policy", "approved_image"})
+_OF_INTEL: Final = _OF_CPUS | {"event_log"}
+_OF_SNP: Final = _OF_CPUS | {"certificates"}
+_FITTING: Final = {
+    "tdx": _OF_INTEL,
+    "sgx": _OF_INTEL,
+    "snp": _OF_SNP,
+    "snp on Azure": _OF_SNP | {"tpm_quote", "tpm_signature", "tpm_pcrs", "nonce"},
+    "nvidia": frozenset({"certificates", "nonce"}),
+}
+_VTPM: Final = ("extra_data", "user_data", "ak_thumbprint", "reset_count", "safe", "vm_configuration", "pcr_digest")
 # A report by itself claims none.
 _ANY_ROLE: Final = frozenset({"worker", "proxy"})
 
@@ -82,17 +94,19 @@ def run(arguments: Namespace) -> int:
         "tcb": None,
         "claims": None,
         "flags": [],
+        "gpus": [],
+        "topology": None,
         "appraisal": None,
     }
     if arguments.trust_anchors is not None:
         document["trust_anchors"] = [dump_digest(root.fingerprint) for root in anchors.roots]
     try:
-        cpu = _cpu(arguments)
-        attestation = parse_evidence(cpu)
-        document["evidence_id"] = dump_digest(attestation.evidence_id)
-        subject = _subject(arguments, cpu, attestation, under, anchors, at)
+        _refuse_other_options(arguments)
         # Everything has been verified before anything of it is shown.
-        found, tier = _verify(arguments, under, subject, at)
+        if arguments.tee == "nvidia":
+            found, tier = gpus.verify(arguments, anchors, at, document), Tier.AFFIRMING
+        else:
+            found, tier = _verify_cpu(arguments, under, anchors, at, document)
         document.update(found)
         status = VERIFIED if tier is Tier.AFFIRMING else NOT_AFFIRMING
     except (Malformed, NotAuthentic, Unavailable) as error:
@@ -102,19 +116,43 @@ def run(arguments: Namespace) -> int:
     return status
 
 
+def _refuse_other_options(arguments: Namespace) -> None:
+    """Refuse options that do not go with the evidence, for they would change nothing."""
+    kind = "snp on Azure" if _is_azure(arguments) else arguments.tee
+    for option in frozenset().union(*_FITTING.values()) - _FITTING[kind]:
+        if getattr(arguments, option):
+            raise Malformed(
+                Reason.EVIDENCE_KIND,
+                found=f"--{option.replace('_', '-')} with evidence of {kind}",
+                wanted="only options that go with the evidence (attestd verify --help)",
+            )
+
+
+def _is_azure(arguments: Namespace) -> bool:
+    if arguments.tee != "snp":
+        return False
+    with arguments.evidence.open("rb") as file:
+        return bool(file.read(len(HCL_MAGIC)) == HCL_MAGIC)
+
+
+def _verify_cpu(
+    arguments: Namespace, under: AppraisalPolicy | None, anchors: TrustAnchors, at: datetime, document: _Document
+) -> tuple[_Document, Tier]:
+    cpu = _cpu(arguments)
+    attestation = parse_evidence(cpu)
+    document["evidence_id"] = dump_digest(attestation.evidence_id)  # also of what is refused
+    return _verify(arguments, under, _subject(arguments, cpu, attestation, under, anchors, at), at)
+
+
 def _cpu(arguments: Namespace) -> CpuEvidence:
-    """Make evidence of files. Options that do not go with it are refused, for they would change nothing."""
+    """Make evidence of files."""
     tee, path = arguments.tee, arguments.evidence
-    is_azure = tee == "snp" and _starts_with(path, HCL_MAGIC)
-    _refuse_unless(tee == "snp", arguments, "certificates")
-    _refuse_unless(tee != "snp", arguments, "event_log")
-    _refuse_unless(is_azure, arguments, "tpm_quote", "tpm_signature", "tpm_pcrs", "nonce")
     if tee != "snp":
         log = arguments.event_log
         event_log = None if log is None else evidence(log, MAX_EVENT_LOG_SIZE)
         return QuoteEvidence(tee=tee, quote=evidence(path, MAX_QUOTE_SIZE), event_log=event_log)
     beside = certificates(arguments.certificates)
-    if not is_azure:
+    if not _is_azure(arguments):
         return SnpEvidence(report=evidence(path, MAX_SNP_REPORT_SIZE), certificates=beside)
     quote, signature, pcrs = arguments.tpm_quote, arguments.tpm_signature, arguments.tpm_pcrs
     if quote is None or signature is None:
@@ -130,21 +168,6 @@ def _cpu(arguments: Namespace) -> CpuEvidence:
         ),
         certificates=beside,
     )
-
-
-def _starts_with(path: Path, magic: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(magic)) == magic
-
-
-def _refuse_unless(fits: bool, arguments: Namespace, *options: str) -> None:  # noqa: FBT001 - reads as a sentence
-    for option in options:
-        if not fits and getattr(arguments, option):
-            raise Malformed(
-                Reason.EVIDENCE_KIND,
-                found=f"--{option.replace('_', '-')} with other evidence",
-                wanted="only options that go with the evidence (attestd verify --help)",
-            )
 
 
 def _subject(
@@ -176,9 +199,10 @@ def _verify(
     arguments: Namespace, under: AppraisalPolicy | None, subject: Subject, at: datetime
 ) -> tuple[_Document, Tier]:
     if under is None:
-        return _found(verify_subject(subject, at), arguments), Tier.AFFIRMING
+        return _found(verify_subject(subject, (), at), arguments), Tier.AFFIRMING
     result = appraise(
         subject,
+        gpus=(),
         evidence=None,
         policy=under,
         registry_id="",
@@ -217,12 +241,37 @@ def _lines(document: Mapping[str, Json], *, given: bool) -> Iterator[str]:
     head["trust anchors"] = document.get("trust_anchors", "the vendors' own, as pinned")
     match document:
         case {"tcb": tcb, "claims": dict(claims), "flags": flags, "appraisal": appraisal}:
-            yield from pairs(head | {"flags": flags, "report data": claims["report_data"]})
+            yield from pairs(head | _key(claims) | {"flags": flags, "report data": claims["report_data"]})
             yield from ("", "tcb:", *pairs(_tcb(tcb, claims)))
             yield from ("", "measurements:", *pairs({name: claims[name] for name in _REGISTERS if name in claims}))
+            yield from _vtpm(document.get("vtpm"))
             yield from ("", *_verdict(appraisal))
+        case {"gpus": [_, *_] as devices, "topology": topology, "flags": flags}:
+            yield from pairs(head | {"flags": flags})
+            yield from gpus.lines(devices, topology)
+            yield from ("", *_verdict(None))
         case _:
             yield from pairs(head)
+
+
+def _key(claims: Mapping[str, Json]) -> _Document:
+    """Return what has signed a report of AMD's, and whether anybody looked if its issuer is revoked."""
+    match claims:
+        case {"vek": {"kind": kind, "product_line": line}, "crl_checked": checked}:
+            return {"product line": line, "signing key": kind, "crl": "looked up" if checked else "none was there"}
+        case _:
+            return {}
+
+
+def _vtpm(vtpm: Json) -> Iterator[str]:
+    """Show what the guest below Azure's paravisor has booted, and what its vTPM's quote answers."""
+    match vtpm:
+        case dict(claims):
+            pcrs = claims["pcrs"] if isinstance(claims["pcrs"], list) else []
+            rows = {name: claims[name] for name in _VTPM} | {f"pcr {index}": pcr for index, pcr in enumerate(pcrs)}
+            yield from ("", "vtpm:", *pairs(rows))
+        case _:
+            pass
 
 
 def _tcb(tcb: Json, claims: Mapping[str, Json]) -> Mapping[str, Json]:

@@ -1,4 +1,4 @@
-"""The documents by the names of their files: Intel's in bundles, and AMD's.
+"""The documents by the names of their files: Intel's in bundles, AMD's, and NVIDIA's.
 
 A bundle is Intel's collateral for one platform as seven files in one folder.
 
@@ -13,6 +13,10 @@ AMD's certificates and CRLs may lie in any folders, under names that end in one 
 Thus `genoa_ask.pem` and `crl.der`, and what caches of AMD's key distribution service call
 `vcek/<hwid>/bl03_tee00_snp08_ucode115_vcek.der`. CRLs may be in DER, PEM or hex, whatever their suffix says: caching
 services differ (tdx.md, facts).
+
+NVIDIA's RIMs are any `.swidtag`, and an `.xml` with `rim` in its name or with a name as NVIDIA's RIM service has it
+(`NV_GPU_DRIVER_GH100_550.144.03.xml`); the answers of that service are such a `.json`. OCSP answers are any `.ocsp` or
+`.ors`, in DER.
 """
 
 import re
@@ -29,7 +33,7 @@ Files: TypeAlias = Mapping[str, bytes]
 
 # A TCB Info has 30 KiB; a CRL grows by some 40 bytes with each revoked platform. The authenticator has finer caps.
 MAX_FILE_SIZE: Final = 4 * 1024 * 1024
-# Five hundred platforms of Intel's, which is more than there are, or as many chips of AMD's as there are files.
+# Five hundred platforms of Intel's, which is more than there are, or as many chips of AMD's, or RIMs, as files.
 MAX_FILES: Final = 3500
 MAX_TOTAL_SIZE: Final = 64 * 1024 * 1024
 # A folder of platforms, a folder each, `collateral` in it; and one above, from archives.
@@ -49,7 +53,9 @@ _FILES: Final = {f"{name}.{suffix}": name for name, suffixes in _SUFFIXES.items(
 
 # They say themselves what they are.
 AMD: Final = "amd"
+NVIDIA: Final = "nvidia"
 _AMD_FILE: Final = re.compile(r"(?:.*[_-])?(?:vcek|vlek|ask|asvk|ark|cert_chain|crl)\.(?:der|pem|crt|cer|crl)")
+_NVIDIA_FILE: Final = re.compile(r".*\.(?:swidtag|ocsp|ors)|(?:.*[Rr][Ii][Mm]|NV_).*\.(?:xml|json)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +94,26 @@ class Bundle:
 
 
 def document_name(path: str) -> str | None:
-    """Return which document a file of this name holds: by the field names of `RawCollateral`, or `AMD`.
+    """Return which document a file of this name holds: by the field names of `RawCollateral`, `AMD` or `NVIDIA`.
 
     None for any other.
     """
     name = PurePosixPath(path).name
-    return _FILES.get(name) or (AMD if _AMD_FILE.fullmatch(name) else None)
+    if name in _FILES:
+        return _FILES[name]
+    if _AMD_FILE.fullmatch(name):
+        return AMD
+    return NVIDIA if _NVIDIA_FILE.fullmatch(name) else None
 
 
 def amd_documents(files: Files) -> dict[str, bytes]:
     """Return those of the files that are AMD's."""
     return {path: raw for path, raw in sorted(files.items()) if document_name(path) == AMD}
+
+
+def nvidia_documents(files: Files) -> dict[str, bytes]:
+    """Return those of the files that are NVIDIA's."""
+    return {path: raw for path, raw in sorted(files.items()) if document_name(path) == NVIDIA}
 
 
 def file_name(document: str) -> str:
@@ -114,7 +129,7 @@ def bundles_in(files: Files) -> tuple[Bundle, ...]:
     folders: dict[str, dict[str, bytes]] = {}
     for path, raw in sorted(files.items()):
         document = document_name(path)
-        if document not in (AMD, None):
+        if document not in (AMD, NVIDIA, None):
             documents = folders.setdefault(str(PurePosixPath(path).parent), {})
             if document in documents:
                 raise refused_file(f"two files for {document}", "one file for each document")

@@ -1,8 +1,8 @@
-"""Endorsements from a folder which others may rewrite at any time: bundles of Intel's, and AMD's documents.
+"""Endorsements from a folder which others may rewrite at any time: bundles of Intel's, AMD's and NVIDIA's documents.
 
 Bundles are authenticated one by one, whole. Of what is authentic, the newest of each document is kept: CRLs and QE
 Identities are common to many platforms, and the ones that came with yesterday's bundle must not speak for a platform
-once today's, of another platform, are known. AMD's documents are authenticated and kept each by itself.
+once today's, of another platform, are known. The others' documents are authenticated and kept each by itself.
 """
 
 import os
@@ -15,11 +15,14 @@ from typing import Final, TypeAlias
 
 from attestd.claims import PckCa
 from attestd.codec import dump_time
-from attestd.endorsements.bundle import Bundle, Problem, amd_documents, bundles_in, refused_file
+from attestd.endorsements.bundle import Bundle, Problem, amd_documents, bundles_in, nvidia_documents, refused_file
 from attestd.endorsements.disk import fingerprint, read_folder
 from attestd.endorsements.source import HighWater, high_water
 from attestd.errors import AttestdError, ConfigurationRefused, EndorsementRejected, Malformed, Reason, Unavailable
-from attestd.snp.collateral import SnpEndorsements, collect
+from attestd.nvgpu.collateral import GpuEndorsements
+from attestd.nvgpu.collateral import collect as collect_gpu
+from attestd.snp.collateral import SnpEndorsements
+from attestd.snp.collateral import collect as collect_snp
 from attestd.tdx.collateral import Collateral, RawCollateral, authenticate_collateral
 from attestd.validity import Validity
 from attestd.verifier import Requirement
@@ -44,6 +47,7 @@ class _Snapshot:
     documents: Mapping[tuple[str, str], _Document]
     collateral: Mapping[_Platform, Collateral]
     snp: SnpEndorsements
+    gpu: GpuEndorsements
 
 
 class FolderEndorsements:
@@ -59,7 +63,7 @@ class FolderEndorsements:
         self._anchors = anchors
         self._owners: Final = frozenset({os.geteuid(), 0})
         self._lock: Final = threading.Lock()
-        self._snapshot = _Snapshot({}, {}, SnpEndorsements())
+        self._snapshot = _Snapshot({}, {}, SnpEndorsements(), GpuEndorsements())
         self._seen: frozenset[object] | None = None
         self._problems: tuple[Problem, ...] = ()
         try:
@@ -91,6 +95,10 @@ class FolderEndorsements:
         """Return all that is held of AMD's."""
         return self._snapshot.snp
 
+    def gpu(self) -> GpuEndorsements:
+        """Return all that is held of NVIDIA's."""
+        return self._snapshot.gpu
+
     def refresh(self, at: datetime) -> tuple[Problem, ...]:
         """Load the folder again if a file of it has changed, or while anything is refused."""
         try:
@@ -113,10 +121,11 @@ class FolderEndorsements:
             authentic, refused = _authenticate(files, self._anchors, at)
             documents = _newest(self._snapshot.documents, authentic, at)
             collateral, disjoint = _compose(documents, self._anchors, at)
-            collected = collect(amd_documents(files), self._anchors, at, self._snapshot.snp)
-            self._snapshot = _Snapshot(documents, collateral, collected.endorsements)
-            amd = (Problem(*refusal) for refusal in collected.refusals)
-            self._problems = (*problems, *refused, *disjoint, *amd)
+            snp = collect_snp(amd_documents(files), self._anchors, at, self._snapshot.snp)
+            gpu = collect_gpu(nvidia_documents(files), self._anchors, at, self._snapshot.gpu)
+            self._snapshot = _Snapshot(documents, collateral, snp.endorsements, gpu.endorsements)
+            others = (Problem(*refusal) for refusal in (*snp.refusals, *gpu.refusals))
+            self._problems = (*problems, *refused, *disjoint, *others)
             self._seen = seen
 
     def _missing(self, requirement: Requirement, snapshot: _Snapshot) -> Unavailable:

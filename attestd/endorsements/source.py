@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Protocol
 
 from attestd.endorsements.bundle import Problem
+from attestd.nvgpu.collateral import GpuEndorsements
+from attestd.nvgpu.rim import Rim
 from attestd.snp.collateral import SnpEndorsements
 from attestd.tdx.collateral import Collateral
 from attestd.verifier import Requirement
@@ -35,6 +37,10 @@ class Endorsements(Protocol):
         """
         ...
 
+    def gpu(self) -> GpuEndorsements:
+        """Return all that is held of NVIDIA's, in force or not; from memory, without I/O."""
+        ...
+
     def refresh(self, at: datetime) -> tuple[Problem, ...]:
         """Look for newer documents and authenticate them at the time `at`; return everything that is refused now.
 
@@ -52,9 +58,10 @@ class HighWater:
     """How new one signed document is. The registry keeps the highest per kind and name, over restarts too.
 
     `kind` is `tcb_info` (named by TEE and FMSPC, as `tdx:90c06f000000`), `qe_identity` (named by TEE), `pck_crl` (named
-    by CA), `root_crl` (named `root`) or `ark_crl` (named by AMD's root, as `ARK-Genoa`). `number` is the evaluation
-    data number of the first two and the CRL number of the others; `issued` is issueDate or thisUpdate. Newer is
-    greater: within a kind and name compare number, then time.
+    by CA), `root_crl` (named `root`), `ark_crl` (named by AMD's root, as `ARK-Genoa`) or `gpu_rim` (named by what it is
+    for, as `vbios_GH100_96.00.5E.00.01`). `number` is the evaluation data number of the first two, the CRL number of
+    CRLs, and 0 of RIMs; `issued` is issueDate, thisUpdate or when the signer's certificate begins. Newer is greater:
+    within a kind and name compare number, then time.
     """
 
     kind: str
@@ -66,6 +73,11 @@ class HighWater:
 def crl_newness(root: Certificate, crl: RevocationList) -> HighWater:
     """Return the mark of the CRL of one of AMD's product lines."""
     return HighWater("ark_crl", root.common_name, crl.number, crl.validity.not_before)
+
+
+def rim_newness(rim: Rim) -> HighWater:
+    """Return the mark of a RIM, which has no number: the signer's date tells."""
+    return HighWater("gpu_rim", str(rim.name), 0, rim.signed_from)
 
 
 def high_water(collateral: Collateral) -> tuple[HighWater, ...]:

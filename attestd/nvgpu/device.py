@@ -29,6 +29,7 @@ _BROM: Final = re.compile(r"((GH100|GB100|LS_10) [A-Z][0-9]{2} (?:GSP|FSP)) BROM
 _ARCHS: Final = {"GH100": GpuArch.HOPPER, "GB100": GpuArch.BLACKWELL, "LS_10": GpuArch.LS10}
 
 _PDI_SIZE: Final = 8
+_SPKI_HEAD: Final = b"\x30\x76"  # tag and length of a SubjectPublicKeyInfo on P-384, which a CA's key is
 _MAX_SERIAL_SIZE: Final = 20
 _FWID_SIZE: Final = 48
 
@@ -61,7 +62,7 @@ class GpuDevice:
     arch: GpuArch
     public_key: P384PublicKey  # the attestation key
     fwid: bytes  # 48 bytes: the digest of the firmware that holds it
-    device_id: bytes  # SHA-256 of the SubjectPublicKeyInfo's content of the BROM certificate: who the device is
+    device_id: bytes  # SHA-256 of the BROM certificate's SubjectPublicKeyInfo in DER: who the device is
     pdi: bytes  # 8 bytes, the end of the BROM certificate's serial number: how devices of one machine name it
     hwmodel: str  # the common name of the BROM certificate
     ueid: int  # the serial number of the leaf, which changes with the firmware
@@ -87,7 +88,7 @@ def authenticate_device(ders: Sequence[bytes], anchors: TrustAnchors, at: dateti
     Raises `Malformed` (`der.malformed`), else `NotAuthentic`: `gpu.device_…`, `gpu.untrusted_root`,
     `gpu.fwid_extension`.
     """
-    # The key of a boot ROM may sign certificates: with no other length would it speak for what is above it.
+    # The key of a boot ROM may sign CAs (no path length forbids it): only the depth keeps it from making devices.
     if len(ders) != CHAIN_LENGTH:
         raise NotAuthentic(
             Reason.GPU_DEVICE_CHAIN, found=f"{len(ders)} certificates", wanted=f"{CHAIN_LENGTH}, the root among them"
@@ -106,7 +107,7 @@ def authenticate_device(ders: Sequence[bytes], anchors: TrustAnchors, at: dateti
             arch=arch,
             public_key=leaf.p384_public_key,
             fwid=_fwid(leaf, brom),
-            device_id=sha256(brom.spki).digest(),
+            device_id=sha256(_SPKI_HEAD + brom.spki).digest(),
             pdi=brom.serial_number.to_bytes(_MAX_SERIAL_SIZE, "big")[-_PDI_SIZE:],
             hwmodel=brom.common_name,
             ueid=leaf.serial_number,

@@ -10,11 +10,15 @@ from typing import Final, Literal, NamedTuple
 from attestd.claims import GpuArch, OpaqueFields
 from attestd.errors import EndorsementRejected, Reason
 from attestd.nvgpu.device import GpuDevice
-from attestd.nvgpu.rim import Rim, RimKind
+from attestd.nvgpu.rim import MEASUREMENTS, Rim, RimName
 from attestd.nvgpu.spdm import GpuReport
 
 # What index 35 measures does not run while the decoder NVDEC0 is disabled.
 _NVDEC0: Final = 35
+
+_SOURCES: Final[tuple[Literal["driver", "vbios"], ...]] = ("driver", "vbios")  # of `Rims`
+# What a report has of the measurements behind its last one.
+_NONE: Final = (None,) * MEASUREMENTS
 
 _PRODUCTS: Final = {GpuArch.HOPPER: "GH100", GpuArch.BLACKWELL: "GB100", GpuArch.LS10: "LS10"}
 # Of all LS10 switches, whatever the report says: project, SKU of the project, SKU of the chip.
@@ -35,7 +39,7 @@ class RimIds(NamedTuple):
     vbios: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Mismatch:
     """A measurement that is not what it should be."""
 
@@ -50,7 +54,7 @@ class Comparison(NamedTuple):
 
     compared: tuple[int, ...]
     skipped: tuple[int, ...]
-    mismatches: tuple[Mismatch, ...]
+    mismatches: list[Mismatch]
 
 
 def rim_ids(report: GpuReport, device: GpuDevice) -> RimIds:
@@ -76,26 +80,28 @@ def _product(opaque: OpaqueFields, arch: GpuArch) -> str:
     return (opaque.chip_info if arch is GpuArch.BLACKWELL else None) or _PRODUCTS[arch]
 
 
-def require_matching(rims: Rims, report: GpuReport, device: GpuDevice) -> None:
+def rim_names(report: GpuReport, device: GpuDevice) -> tuple[RimName | None, RimName]:
+    """Return what the RIMs of driver and VBIOS must say that they are for; None where there is no driver."""
+    opaque = report.opaque
+    product = _product(opaque, device.arch)
+    if device.arch.is_switch or opaque.driver_version is None:
+        return None, RimName("switch_bios", product, opaque.vbios_version)
+    return RimName("driver", product, opaque.driver_version), RimName("vbios", product, opaque.vbios_version)
+
+
+def require_matching(rims: Rims, report: GpuReport, device: GpuDevice) -> RimIds:
     """Refuse a RIM that is for another kind of firmware, product or version than the authentic report names.
 
-    A RIM does not name the board. The last parts of a VBIOS version do: no two boards share one.
-
-    Raises `EndorsementRejected` (`gpu.rim_mismatch`).
+    A RIM does not name the board. The last parts of a VBIOS version do: no two boards share one. Returns what
+    `rim_ids` does. Raises `EndorsementRejected` (`gpu.rim_mismatch`).
     """
-    opaque, ids = report.opaque, rim_ids(report, device)
-    bios: RimKind = "switch_bios" if device.arch.is_switch else "vbios"
-    for rim, kind, version, rim_id in (
-        (rims.driver, "driver", opaque.driver_version, ids.driver),
-        (rims.vbios, bios, opaque.vbios_version, ids.vbios),
-    ):
-        wanted = (kind, _product(opaque, device.arch), version)
-        if rim is not None and (rim.kind, rim.product, rim.version) != wanted:
+    ids = rim_ids(report, device)
+    for rim, name, rim_id in zip(rims, rim_names(report, device), ids, strict=True):
+        if rim is not None and rim.name != name:
             raise EndorsementRejected(
-                Reason.GPU_RIM_MISMATCH,
-                found=f"a {rim.kind} RIM of {rim.product} {rim.version}",
-                wanted="none for an NVSwitch" if rim_id is None else rim_id,
+                Reason.GPU_RIM_MISMATCH, found=f"a RIM for {rim.name}", wanted=rim_id or "none for an NVSwitch"
             )
+    return ids
 
 
 def compare(report: GpuReport, rims: Rims) -> Comparison:
@@ -103,33 +109,24 @@ def compare(report: GpuReport, rims: Rims) -> Comparison:
 
     Raises `EndorsementRejected` (`gpu.rim_conflict`) where both RIMs have an index.
     """
-    golden = [(index, source, values) for source, rim in _sources(rims) for index, values in rim.golden.items()]
-    indices = {index for index, _, _ in golden}
-    if len(indices) != len(golden):
+    golden = [(source, rim.golden) for source, rim in zip(_SOURCES, rims, strict=True) if rim is not None]
+    indices = set[int]().union(*[values for _, values in golden])
+    doubled = sum([len(values) for _, values in golden]) - len(indices)
+    if doubled:
         raise EndorsementRejected(
-            Reason.GPU_RIM_CONFLICT,
-            found=f"{len(golden) - len(indices)} indices in both RIMs",
-            wanted="each index in one of them",
+            Reason.GPU_RIM_CONFLICT, found=f"{doubled} indices in both RIMs", wanted="each index in one of them"
         )
-    skipped = indices & {_NVDEC0} if report.opaque.nvdec0_status is False else frozenset[int]()
-    measured = dict(enumerate(report.measurements))
+    skipped = (_NVDEC0,) if report.opaque.nvdec0_status is False and _NVDEC0 in indices else ()
+    measured: tuple[bytes | None, ...] = (*report.measurements, *_NONE)
     return Comparison(
-        tuple(sorted(indices - skipped)),
-        tuple(skipped),
-        tuple(
+        tuple(sorted(indices.difference(skipped))),
+        skipped,
+        sorted(
             [
-                Mismatch(index, source, values, measured.get(index))
-                for index, source, values in sorted(golden)
-                if index not in skipped and measured.get(index) not in values
+                Mismatch(index, source, values, measured[index])
+                for source, alternatives in golden
+                for index, values in alternatives.items()
+                if measured[index] not in values and index not in skipped
             ]
         ),
     )
-
-
-def _sources(rims: Rims) -> list[tuple[Literal["driver", "vbios"], Rim]]:
-    found: list[tuple[Literal["driver", "vbios"], Rim]] = []
-    if rims.driver is not None:
-        found.append(("driver", rims.driver))
-    if rims.vbios is not None:
-        found.append(("vbios", rims.vbios))
-    return found

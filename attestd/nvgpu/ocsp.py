@@ -82,6 +82,11 @@ class Revocation:
         """SHA-256 of all answers."""
         return tuple(status.digest for status in self.statuses if status.digest is not None)
 
+    def holds_at(self, at: datetime) -> bool:
+        """Tell whether the same answers say the same at `at`, no earlier than when they were authenticated."""
+        windows = [status.validity for status in self.statuses]
+        return all(window is None or window.not_before <= at <= window.not_after for window in windows)
+
     def require_unrevoked(self) -> None:
         """Raise `NotAuthentic` (`gpu.revoked`, `gpu.revocation_unknown`) for what no policy can allow.
 
@@ -153,31 +158,37 @@ def authenticate_revocation(path: Sequence[Certificate], answers: Iterable[bytes
     """Find and verify what stored answers say of each certificate of an authenticated path but its root.
 
     `path` is what is to be looked up, each issued by the next, and the root: of a device all but its leaf, of a RIM all
-    (nvidia.md, 4.5). Of several answers about one certificate the latest counts; those about others are passed over.
+    (nvidia.md, 4.5). Of several answers about one certificate the latest counts that is authentic: anybody can make
+    another one. Those about others are passed over.
 
-    Raises as `verify_answer`, but not where an answer has expired: that is a state.
+    Raises as `verify_answer`, where none is authentic; but not where an answer has expired: that is a state.
     """
     loaded = [parse_answer(raw) for raw in answers]
     return Revocation(tuple([_latest(loaded, certificate, issuer, at) for certificate, issuer in pairwise(path)]))
 
 
 def _latest(answers: Iterable[OcspAnswer], certificate: Certificate, issuer: Certificate, at: datetime) -> OcspStatus:
-    latest = max(
-        (answer for answer in answers if _is_about(answer, certificate, issuer)),
-        key=lambda answer: answer.validity.not_before,
-        default=None,
-    )
-    if latest is None:
-        return OcspStatus.unanswered(certificate)
-    validity = _authenticate(latest, certificate, issuer, at)
-    try:
-        require_window(latest.validity, at, Reason.GPU_OCSP_EXPIRED, Reason.GPU_OCSP_NOT_YET_VALID)
-    except EndorsementRejected as error:
-        if error.reason is not Reason.GPU_OCSP_EXPIRED:
-            raise
-        state = _state(latest)
-        return _status(latest, certificate, _EXPIRED.get(state, state), None)
-    return _status(latest, certificate, _state(latest), validity)
+    about = [answer for answer in answers if _is_about(answer, certificate, issuer)]
+    refusal: EndorsementRejected | None = None
+    # Of two from one second, the one that says the worse.
+    for answer in sorted(about, key=lambda answer: (answer.validity.not_before, _is_bad(answer)), reverse=True):
+        try:
+            return _authentic_status(answer, certificate, issuer, at)
+        except EndorsementRejected as error:
+            refusal = refusal or error
+    if refusal is not None:
+        raise refusal
+    return OcspStatus.unanswered(certificate)
+
+
+def _authentic_status(answer: OcspAnswer, certificate: Certificate, issuer: Certificate, at: datetime) -> OcspStatus:
+    # Whoever made an answer that has expired may have expired since.
+    validity = _authenticate(answer, certificate, issuer, min(at, answer.validity.not_after))
+    state = _state(answer)
+    if at > answer.validity.not_after:
+        return _status(answer, certificate, _EXPIRED.get(state, state), None)
+    require_window(answer.validity, at, Reason.GPU_OCSP_EXPIRED, Reason.GPU_OCSP_NOT_YET_VALID)
+    return _status(answer, certificate, state, validity)
 
 
 def _status(
@@ -202,6 +213,10 @@ def _state(answer: OcspAnswer) -> RevocationState:
     if answer.reason is x509.ReasonFlags.certificate_hold and answer.revoked_at != _EPOCH:
         return RevocationState.HOLD
     return RevocationState.REVOKED
+
+
+def _is_bad(answer: OcspAnswer) -> bool:
+    return answer.status is not OCSPCertStatus.GOOD
 
 
 def _is_about(answer: OcspAnswer, certificate: Certificate, issuer: Certificate) -> bool:

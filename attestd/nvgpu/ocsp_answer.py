@@ -79,11 +79,14 @@ def _read(raw: bytes, response: OCSPResponse) -> OcspAnswer:
     if single.hash_algorithm.name not in _CERT_ID_HASHES:
         raise _not_answer("a CertID with another hash", "SHA-1, SHA-256 or SHA-384")
     signed, algorithm, signature, certificates = _parts(raw)
+    # A BIT STRING begins with how many bits are unused: none of a signature.
+    if signature.content[:1] != b"\0":
+        raise _not_answer("a signature with unused bits")
     return OcspAnswer(
         digest=sha256(raw).digest(),
         signed=signed.encoded,
         algorithm=algorithm.encoded,
-        signature=signature.content[1:],  # a BIT STRING begins with how many bits are unused
+        signature=signature.content[1:],
         responder=_inside(signed)[0],  # the library takes no version but the first, which is not written
         certificates=certificates,
         hash_name=single.hash_algorithm.name,

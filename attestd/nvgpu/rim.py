@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import reduce
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from attestd.codec import Fields, load_hex, load_json
 from attestd.errors import EndorsementRejected, Malformed, Reason
@@ -52,6 +52,21 @@ _KINDS: Final[tuple[tuple[RimKind, str, re.Pattern[str]], ...]] = (
 )
 
 
+class RimName(NamedTuple):
+    """What a RIM says that it is for.
+
+    NVIDIA's ids are made of the same, but for VBIOSes, of which they name the board as well: no RIM does.
+    """
+
+    kind: RimKind
+    product: str  # GH100, GB100, LS10
+    version: str  # 550.144.03; 96.00.5E.00.01
+
+    def __str__(self) -> str:
+        """Join the parts, none of which has an underscore but for the first."""
+        return "_".join(self)
+
+
 @dataclass(frozen=True, slots=True)
 class Rim:
     """An authenticated RIM. Immutable, and good for every report of that product and version, inside of `validity`."""
@@ -65,6 +80,16 @@ class Rim:
     sha256: bytes  # of the document as it came
     chain: tuple[Certificate, ...]  # signer first, the pinned root last
     validity: Validity  # of the whole chain
+
+    @property
+    def name(self) -> RimName:
+        """What it is for."""
+        return RimName(self.kind, self.product, self.version)
+
+    @property
+    def signed_from(self) -> datetime:
+        """When the certificate of its signer begins: it is no older. NVIDIA makes a new one for each RIM."""
+        return self.chain[0].validity.not_before
 
     @property
     def root(self) -> Certificate:
@@ -110,8 +135,8 @@ def authenticate_rim(raw: bytes, anchors: TrustAnchors, at: datetime) -> Rim:
     )
 
 
-def load_rim_envelope(raw: bytes, rim_id: str) -> bytes:
-    """Return the RIM out of what NVIDIA's RIM service answers to `GET /v1/rim/<rim_id>`.
+def load_rim_envelope(raw: bytes, rim_id: str | None = None) -> bytes:
+    """Return the RIM out of what NVIDIA's RIM service answers to `GET /v1/rim/<rim_id>`; None takes it of any id.
 
     That is a JSON object of `id`, `rim` (base64), `sha256` (hex, of what the base64 says) and more. Nothing of it is
     authentic; the checks tell an answer to another question, or a broken one, before it is stored under a name.
@@ -122,7 +147,8 @@ def load_rim_envelope(raw: bytes, rim_id: str) -> bytes:
         raise _malformed(f"{len(raw)} bytes", f"at most {MAX_ENVELOPE_SIZE} bytes")
     try:
         answer = Fields(load_json(raw), Reason.GPU_RIM_MALFORMED, "answer")
-        if answer.text("id") != rim_id:
+        named = answer.text("id")
+        if rim_id not in (named, None):
             raise EndorsementRejected(Reason.GPU_RIM_ID, found="another id", wanted=rim_id)
         # The service has CoRIMs, too, of other products.
         if answer.text("rim_format") != "TCG":

@@ -7,6 +7,7 @@ response, and a signature over both: what the device answers to is the nonce of 
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from struct import Struct
 from typing import Final, NamedTuple
@@ -21,8 +22,10 @@ MAX_OPAQUE_SIZE: Final = 1024
 
 # Request: version, code, param1, param2, nonce, slot. Response: version, code, param1, param2, blocks, record length.
 _HEAD: Final = Struct("<BBBB32sB BBxxB3s")
-# Index, specification, size of the rest; type of the value, size of the value, value.
-_BLOCK: Final = Struct("<BBH BH48s")
+# Index, specification, size of the rest; type of the value, size of the value. The value follows.
+_BLOCK_HEAD: Final = Struct("<BBHBH")
+_VALUE_SIZE: Final = 48
+_BLOCK_SIZE: Final = _BLOCK_HEAD.size + _VALUE_SIZE
 _FIELD: Final = Struct("<HH")
 _NONCE_SIZE: Final = 32
 _SIGNATURE_SIZE: Final = 96
@@ -30,16 +33,17 @@ _SIGNATURE_SIZE: Final = 96
 _BEHIND_RECORD: Final = _NONCE_SIZE + 2
 
 MAX_REPORT_SIZE: Final = (
-    _HEAD.size + MAX_MEASUREMENTS * _BLOCK.size + _BEHIND_RECORD + MAX_OPAQUE_SIZE + _SIGNATURE_SIZE
+    _HEAD.size + MAX_MEASUREMENTS * _BLOCK_SIZE + _BEHIND_RECORD + MAX_OPAQUE_SIZE + _SIGNATURE_SIZE
 )
 
 _SPDM_1_1: Final = 0x11
 # GET_MEASUREMENTS of all measurements, with a signature. Bit 0 asks for that; the others ask for another form.
 _REQUEST: Final = (0xE0, 0x01, 0xFF)
 _MEASUREMENTS: Final = 0x60
-_INDICES: Final = tuple(range(1, MAX_MEASUREMENTS + 1))
-# The DMTF's specification, 48 bytes with their header of 3, of the digest of immutable ROM or firmware (bit 7: raw).
-_BLOCK_FORM: Final = (1, 51, 1, 48)
+# Numbered from 1; the DMTF's specification (1), and a digest (bit 7 would mean raw) of mutable firmware (1).
+_BLOCK_HEADS: Final = tuple(
+    _BLOCK_HEAD.pack(index, 1, _BLOCK_SIZE - 4, 1, _VALUE_SIZE) for index in range(1, MAX_MEASUREMENTS + 1)
+)
 
 # Types of opaque fields. Those that are not named here have no meaning for a verdict.
 _DRIVER_VERSION: Final = 3
@@ -136,17 +140,24 @@ def parse_report(raw: bytes) -> GpuReport:
 
 
 def _measurements(record: bytes, count: int) -> tuple[bytes, ...]:
-    """Return the values of the blocks, which are numbered from 1, each once and in order."""
-    if not 0 < count <= MAX_MEASUREMENTS or len(record) != count * _BLOCK.size:
+    """Return the values of the blocks, which are there once each and in order."""
+    if not 0 < count <= MAX_MEASUREMENTS or len(record) != count * _BLOCK_SIZE:
         raise _wrong_record(
-            f"{count} blocks in {len(record)} bytes", f"1 to {MAX_MEASUREMENTS} blocks of {_BLOCK.size} bytes"
+            f"{count} blocks in {len(record)} bytes", f"1 to {MAX_MEASUREMENTS} blocks of {_BLOCK_SIZE} bytes"
         )
-    indices, *forms, values = zip(*_BLOCK.iter_unpack(record), strict=True)
-    if indices != _INDICES[:count]:
-        raise _wrong_record("indices doubled, missing or in another order", f"1 to {count}")
-    if {*zip(*forms, strict=True)} != {_BLOCK_FORM}:
-        raise _wrong_record("a block of another form", "DMTF measurements, digests of 48 bytes")
-    return values
+    parts = _record(count).unpack(record)
+    if parts[::2] != _BLOCK_HEADS[:count]:
+        raise _wrong_record(
+            "a block of another form, or indices doubled, missing or in another order",
+            f"DMTF measurements 1 to {count}, digests of {_VALUE_SIZE} bytes",
+        )
+    return parts[1::2]
+
+
+@cache
+def _record(count: int) -> Struct:
+    """Return the layout of so many blocks, heads and values by turns."""
+    return Struct(f"{_BLOCK_HEAD.size}s{_VALUE_SIZE}s" * count)
 
 
 def _fields(opaque: bytes) -> dict[int, bytes]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from attestd.claims import GpuArch, GpuMode, OpaqueFields
+from attestd.codec import Json
 from attestd.errors import NotAuthentic, Reason
 
 _SHOWN: Final = 4  # how many PDIs a refusal lists
@@ -57,6 +58,17 @@ def verify_topology(members: Sequence[Member]) -> Topology:
     absent = _absent_switches(gpus, switches, mode)
     _require_links(gpus, switches)
     return Topology(arch, mode, tuple([gpu.pdi for gpu in gpus]), tuple([switch.pdi for switch in switches]), absent)
+
+
+def export_topology(topology: Topology) -> dict[str, Json]:
+    """Return it for JSON, PDIs in hex: for the provider and for auditors, since they tell machines apart."""
+    return {
+        "arch": topology.arch.value,
+        "mode": None if topology.mode is None else topology.mode.value,
+        "gpus": [pdi.hex() for pdi in topology.gpus],
+        "switches": [pdi.hex() for pdi in topology.switches],
+        "absent_switches": [pdi.hex() for pdi in topology.absent_switches],
+    }
 
 
 def gpu_mode(opaque: OpaqueFields) -> GpuMode | None:

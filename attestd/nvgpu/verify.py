@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 from attestd.claims import GpuClaims, NvidiaChainClaims, RevocationState, RimClaims
 from attestd.errors import EndorsementRejected, NotAuthentic, Reason, Unavailable
 from attestd.nvgpu.device import GpuDevice
-from attestd.nvgpu.golden import Mismatch, Rims, compare, require_matching, rim_ids
+from attestd.nvgpu.golden import Mismatch, Rims, compare, require_matching
 from attestd.nvgpu.ocsp import UNASKED, Revocation
 from attestd.nvgpu.rim import Rim
 from attestd.nvgpu.spdm import GpuReport
@@ -20,6 +20,7 @@ from attestd.signature import verify_p384
 from attestd.validity import Validity
 from attestd.x509 import Certificate, require_window
 
+_STATES: Final = tuple(RevocationState)
 _SHOWN: Final = 8  # bytes of a value that a refusal shows
 
 
@@ -59,8 +60,7 @@ def verify(report: GpuReport, device: GpuDevice, rims: Rims, revocations: Revoca
     fwid = _require_same_firmware(report.opaque.fwid, device.fwid)  # (3)
     # Of a device all but the leaf is looked up: nobody answers for what its boot ROM issues (nvidia.md, 4.5).
     chain = _chain_claims(device.chain[1:], device.validity, revocations.device, at)  # (4)
-    require_matching(rims, report, device)  # (5)
-    ids = rim_ids(report, device)
+    ids = require_matching(rims, report, device)  # (5)
     driver_rim = _rim_claims(rims.driver, ids.driver, revocations.driver_rim, at)  # (6)
     vbios_rim = _rim_claims(rims.vbios, ids.vbios, revocations.vbios_rim, at)
     comparison = compare(report, rims)  # (7)
@@ -85,13 +85,19 @@ def verify(report: GpuReport, device: GpuDevice, rims: Rims, revocations: Revoca
         chain,
         driver_rim,
         vbios_rim,
-        reduce(Validity.narrowed, (rim.chain.validity for rim in used), chain.validity),
+        reduce(Validity.narrowed, (rim.chain.window for rim in used), chain.window),
         (
             *device.digests,
             *(rim.sha256 for rim in used),
             *(digest for revocation in revocations for digest in revocation.digests),
         ),
     )
+
+
+def require_nonce(claims: GpuClaims, nonce: bytes) -> None:
+    """Require that the device was asked with `nonce`, 32 bytes. Raises `NotAuthentic` (`gpu.nonce`)."""
+    if claims.nonce != nonce:
+        raise NotAuthentic(Reason.GPU_NONCE, found=claims.nonce.hex(), wanted=nonce.hex())
 
 
 def _require_same_firmware(reported: bytes | None, certified: bytes) -> Literal["match", "absent"]:
@@ -120,12 +126,13 @@ def _chain_claims(
             wanted=f"one about each between {path[0].common_name!r} and the root",
         )
     revocation.require_unrevoked()
+    window, states = validity, revocation.states
     for status in statuses:
         if status.validity is not None and status.state is not RevocationState.STALE:
-            window = require_window(status.validity, at, Reason.GPU_OCSP_EXPIRED, Reason.GPU_OCSP_NOT_YET_VALID)
-            validity = validity.narrowed(window)
-    states = revocation.states
-    return NvidiaChainClaims(validity, tuple([state for state in RevocationState if state in states]))
+            window = window.narrowed(
+                require_window(status.validity, at, Reason.GPU_OCSP_EXPIRED, Reason.GPU_OCSP_NOT_YET_VALID)
+            )
+    return NvidiaChainClaims(validity, window, tuple([state for state in _STATES if state in states]))
 
 
 def _rim_claims(rim: Rim | None, rim_id: str | None, revocation: Revocation, at: datetime) -> RimClaims | None:
@@ -133,7 +140,7 @@ def _rim_claims(rim: Rim | None, rim_id: str | None, revocation: Revocation, at:
         return None
     rim.require_current(at)
     chain = _chain_claims(rim.chain, rim.validity, revocation, at)
-    return RimClaims(rim_id, rim.sha256, rim.chain[0].validity.not_before, chain)
+    return RimClaims(rim_id, rim.sha256, rim.signed_from, chain)
 
 
 def _require_golden(mismatches: Sequence[Mismatch]) -> None:

@@ -160,7 +160,10 @@ def _parse(raw: bytes) -> _Node:
 
 def _canonical(node: _Node) -> bytes:
     """Canonicalise an element with all that is in it, without comments (Canonical XML 1.1, section 2)."""
-    canonical: bytes = etree.tostring(node, method="c14n", exclusive=False, with_comments=False)
+    try:
+        canonical: bytes = etree.tostring(node, method="c14n", exclusive=False, with_comments=False)
+    except etree.C14NError:
+        raise _malformed("a document that has no canonical form", "absolute URIs as namespaces") from None
     return canonical
 
 

@@ -2,11 +2,12 @@
 
     document.py    TOML, read strictly
     rules.py       what the sections of all TEEs share, as frozen values
-    intel_rules.py, amd_rules.py    the sections themselves
+    intel_rules.py, amd_rules.py, nvidia_rules.py    the sections themselves
     checks.py      what a check is, and the checks that every TEE has
     images.py      the check of the image
     intel.py       the checks of TDX and SGX
     amd.py         the checks of SEV-SNP
+    nvidia.py      the checks of GPUs
     appraisal.py   AppraisalPolicy.load and appraise
     lint.py        what loads, and is still worth a second look
 

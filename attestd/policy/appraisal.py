@@ -9,7 +9,7 @@ from typing import Final, Literal, Self, TypeVar, assert_never
 from attestd.binding.keys import KeyAlgorithm
 from attestd.claims import CpuClaims, SgxClaims, SnpClaims, TdxClaims
 from attestd.evidence import Scheme
-from attestd.policy import amd, intel
+from attestd.policy import amd, intel, nvidia
 from attestd.policy.amd_rules import SnpRules, load_snp
 from attestd.policy.checks import (
     ClaimsCheck,
@@ -35,6 +35,7 @@ from attestd.policy.document import (
     refusal,
 )
 from attestd.policy.intel_rules import SgxRules, TdxRules, load_sgx, load_tdx
+from attestd.policy.nvidia_rules import GpuRules, load_gpu
 from attestd.policy.rules import seconds
 from attestd.result import Appraisal, Tier
 
@@ -75,6 +76,7 @@ class AppraisalPolicy:
     tdx: TdxRules | None  # no section: no such evidence is accepted
     sgx: SgxRules | None
     snp: SnpRules | None
+    gpu: GpuRules | None  # no section: no GPUs are accepted
     for_key: tuple[KeyCheck, ...] = field(repr=False, compare=False)
     for_tdx: tuple[ClaimsCheck[TdxClaims], ...] = field(repr=False, compare=False)
     for_sgx: tuple[ClaimsCheck[SgxClaims], ...] = field(repr=False, compare=False)
@@ -83,7 +85,7 @@ class AppraisalPolicy:
     @classmethod
     def load(cls, raw: bytes) -> Self:
         """Read a policy file (policies/README.md). Raises `ConfigurationRefused` (`policy.malformed`)."""
-        table = Table(parse(raw), "", _COMMON, optional=_SECTIONS)
+        table = Table(parse(raw), "", _COMMON, optional=(*_SECTIONS, "gpu"))
         tees = tuple(section for section in _SECTIONS if section in table)
         if not tees:
             raise refusal("the top level", "no section for any TEE", "at least one of [tdx], [sgx], [snp]")
@@ -95,7 +97,9 @@ class AppraisalPolicy:
         tdx = load_tdx(table) if "tdx" in tees else None
         sgx = load_sgx(table) if "sgx" in tees else None
         snp = load_snp(table) if "snp" in tees else None
+        gpu = load_gpu(table) if "gpu" in table else None
         common = tuple(common_checks(max_collateral_age, allow_debug=allow_debug))
+        for_gpus = tuple(nvidia.gpu_checks(gpu))
         return cls(
             digest=sha256(raw).digest(),
             name=table.one("name", _NAME, NO_WORD),
@@ -110,10 +114,11 @@ class AppraisalPolicy:
             tdx=tdx,
             sgx=sgx,
             snp=snp,
+            gpu=gpu,
             for_key=tuple(key_checks(bindings, key_algorithms, models)),
-            for_tdx=(*common, *intel.tdx_checks(tdx)) if tdx else (no_section("tdx", tees),),
-            for_sgx=(*common, *intel.sgx_checks(sgx)) if sgx else (no_section("sgx", tees),),
-            for_snp=(*common, *amd.snp_checks(snp)) if snp else (no_section("snp", tees),),
+            for_tdx=(*common, *intel.tdx_checks(tdx), *for_gpus) if tdx else (no_section("tdx", tees),),
+            for_sgx=(*common, *intel.sgx_checks(sgx), *for_gpus) if sgx else (no_section("sgx", tees),),
+            for_snp=(*common, *amd.snp_checks(snp), *for_gpus) if snp else (no_section("snp", tees),),
         )
 
     @property
@@ -126,6 +131,11 @@ class AppraisalPolicy:
     def requires_crl(self) -> bool:
         """Whether SEV-SNP evidence is accepted only where the CRL of its product line's root was looked up."""
         return self.snp is not None and self.snp.crl_required
+
+    @property
+    def takes_registered_images(self) -> bool:
+        """Whether images are accepted that the registry approves: where not, nobody has to ask it."""
+        return any(rules is not None and rules.images == "registered" for rules in (self.tdx, self.sgx, self.snp))
 
 
 def appraise(policy: AppraisalPolicy, claims: CpuClaims, facts: Facts, at: datetime) -> Appraisal:

@@ -12,8 +12,10 @@ from operator import attrgetter
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from attestd.binding.keys import KeyAlgorithm
-from attestd.claims import CpuClaims, Flag
+from attestd.binding.verify import BindingGrade
+from attestd.claims import CpuClaims, Flag, GpuClaims
 from attestd.evidence import Role, Scheme
+from attestd.nvgpu.topology import Topology
 from attestd.result import Finding, Shown, Tier
 from attestd.snp.vtpm import VtpmClaims
 
@@ -77,6 +79,25 @@ class Check(StrEnum):
     AUTHOR_KEY_DIGEST = "author_key_digest"
     VTPM_PCRS = "vtpm_pcrs"
     GUEST_SVN = "guest_svn"
+    # NVIDIA
+    GPU = "gpu"
+    GPU_COUNT = "gpu_count"
+    GPU_SWITCHES = "gpu_switches"
+    GPU_TOPOLOGY = "gpu_topology"
+    GPU_MODE = "gpu_mode"
+    GPU_ARCHITECTURE = "gpu_architecture"
+    GPU_DEVICE_ID = "gpu_device_id"
+    GPU_DENIED_DEVICE_ID = "gpu_denied_device_id"
+    GPU_DENIED_HWMODEL = "gpu_denied_hwmodel"
+    GPU_REVOCATION = "gpu_revocation"
+    GPU_DRIVER_VERSION = "gpu_driver_version"
+    GPU_VBIOS_VERSION = "gpu_vbios_version"
+    GPU_FWID = "gpu_fwid"
+    GPU_NVDEC0 = "gpu_nvdec0"
+    GPU_RIM_AGE = "gpu_rim_age"
+    GPU_DENIED_RIM = "gpu_denied_rim"
+    GPU_RIM_REVOCATION = "gpu_rim_revocation"
+    GPU_GRADE = "gpu_grade"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +120,9 @@ class Facts(NamedTuple):
     approved_images: Mapping[bytes, frozenset[str]]  # by image digest, for which roles; at least the one at hand
     key: KeyFacts | None  # None: the evidence is judged by itself, and no key may be registered from it
     vtpm: VtpmClaims | None  # None: the report did not come through Azure's vTPM
+    gpus: tuple[GpuClaims, ...]  # NVSwitches among them, in the order of the evidence
+    topology: Topology | None  # None: there are no GPUs
+    grade: BindingGrade  # how the GPUs belong to the key
 
 
 Models: TypeAlias = frozenset[bytes] | Literal["registered"] | None

@@ -4,26 +4,43 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
-from attestd.claims import Flag, ProductLine, TcbStatus
+from attestd.binding.verify import BindingGrade
+from attestd.claims import Flag, GpuArch, GpuMode, ProductLine, RevocationState, TcbStatus
+from attestd.evidence import Scheme
 from attestd.policy.amd_rules import NO_ID_BLOCK, NO_MIGRATION_AGENT, SnpRules, TcbFloors
 from attestd.policy.appraisal import AppraisalPolicy
 from attestd.policy.intel_rules import TDX_REGISTERS, SgxRules, TcbRules, TdxRules
+from attestd.policy.nvidia_rules import GPU_ARCHITECTURES, GpuRules
 from attestd.policy.rules import SNP_FLAGS, Image, Images
 
 # About as long as Intel leaves platforms between publishing a TCB recovery and enforcing it, and some days.
 LONG_GRACE: Final = timedelta(days=90)
 # Flags that leave a TD as well protected as one that has none of them (tdx.md, section 3, TDATTRIBUTES).
 HARMLESS_FLAGS: Final = frozenset({Flag.PKS, Flag.KEY_LOCKER, Flag.PERFMON, Flag.LASS, Flag.ICSSD, Flag.TPA})
+# Debug and application support: reset from any locality (TCG PC Client Platform TPM Profile 1.05, table 10).
+_RESETTABLE_PCRS: Final = frozenset({16, 23})
 # What flags of SEV-SNP take away.
 _WEAKENING: Final = {
     Flag.MIGRATE_MA: "a migration agent may move the guest to another machine",
     Flag.PROVISIONAL_FIRMWARE: "the host may go back to the older firmware that it has committed",
 }
+# What the grades below `mutual` leave open (binding.md, Grades).
+_UNBOUND: Final = {
+    BindingGrade.NONE: "nothing need tie the GPUs to the CPU or to the key",
+    BindingGrade.SAME_CHALLENGE: "GPUs of another machine may have answered the challenge, for another key",
+    BindingGrade.KEY_BOUND: "the report of the CPU need not commit to the GPUs, which may be swapped afterwards",
+}
+# What an answer of OCSP that is not good leaves open.
+_NOT_GOOD: Final = {
+    RevocationState.HOLD: "NVIDIA has taken back what is accepted, for now",
+    RevocationState.STALE: "what was revoked since the answer expired is not noticed",
+    RevocationState.UNAVAILABLE: "what is revoked is not noticed without an answer",
+}
 
 
 def lint(policy: AppraisalPolicy) -> tuple[str, ...]:
     """Return one line, "member: remark", for each rule that is laxer than a strict one or defeats another one."""
-    return (*_common(policy), *_tdx(policy.tdx), *_sgx(policy.sgx), *_snp(policy.snp))
+    return (*_common(policy), *_tdx(policy.tdx), *_sgx(policy.sgx), *_snp(policy.snp), *_gpu(policy))
 
 
 def _common(policy: AppraisalPolicy) -> Iterator[str]:
@@ -162,8 +179,13 @@ def _snp_guest(rules: SnpRules) -> Iterator[str]:
 def _vtpm(rules: SnpRules) -> Iterator[str]:
     if rules.vtpm_pcrs is None:
         yield "snp.vtpm_pcrs: any PCRs are accepted: of a VM with a vTPM the verdict does not say what it runs"
-    elif rules.vtpm_pcrs and not _pins_paravisor(rules):
-        yield "snp.vtpm_pcrs: any guest can make up a vTPM: pin the paravisor, by its measurement or id_key_digests"
+        if rules.images == "registered":
+            yield "snp.images: a paravisor that the registry approves stands for whatever runs below it, with any PCRs"
+    elif rules.vtpm_pcrs:
+        if not _pins_paravisor(rules):
+            yield "snp.vtpm_pcrs: any guest can make up a vTPM: pin the paravisor, by its measurement or id_key_digests"
+        if rules.vtpm_pcrs.keys() <= _RESETTABLE_PCRS:
+            yield "snp.vtpm_pcrs: the guest can reset PCR 16 and 23, and extend them to any value: pin others, too"
 
 
 def _pins_paravisor(rules: SnpRules) -> bool:
@@ -174,6 +196,61 @@ def _pins_paravisor(rules: SnpRules) -> bool:
 
 def _is_measured(image: Image) -> bool:
     return not {"measurement", "image_digest"}.isdisjoint(dict(image.pins))
+
+
+def _gpu(policy: AppraisalPolicy) -> Iterator[str]:
+    rules = policy.gpu
+    if rules is None:
+        return
+    yield from _gpu_machine(rules)
+    yield from _gpu_firmware(rules)
+    yield from _both("gpu", "device_ids", rules.device_ids, rules.denied_device_ids)
+    for name, states in (("device", rules.device_revocation), ("rims", rules.rim_revocation)):
+        yield from (f"gpu.revocation.{name}: {state}: {open_}" for state, open_ in _NOT_GOOD.items() if state in states)
+    yield from _grade(policy, rules)
+
+
+def _gpu_machine(rules: GpuRules) -> Iterator[str]:
+    if rules.min_count is None:
+        nobody = rules.min_grade is BindingGrade.NONE
+        yield f"gpu.min_count: evidence without any GPU is {'accepted' if nobody else 'refused by min_grade alone'}"
+    if not rules.topology_required:
+        yield "gpu.topology: what lies between the GPUs may be unknown, and whether all of them are there"
+    if rules.architectures is None:
+        yield "gpu.architectures: any is accepted, also ones that a later version adds"
+    if rules.modes is None:
+        yield "gpu.modes: any is accepted, also what reports do not say"
+    elif GpuMode.PPCIE not in rules.modes and rules.switches is not None and 0 not in rules.switches:
+        yield "gpu.switches: wants switches, which go with the mode PPCIE alone: nothing is accepted"
+    elif rules.modes == {GpuMode.PPCIE} and rules.switches == frozenset({0}) and rules.topology_required:
+        yield "gpu.switches: wants none, but topology those that GPUs in mode PPCIE name: nothing is accepted"
+
+
+def _gpu_firmware(rules: GpuRules) -> Iterator[str]:
+    gpus = rules.architectures or frozenset(GPU_ARCHITECTURES)
+    devices = gpus if rules.switches == frozenset({0}) else gpus | {GpuArch.LS10}
+    for name, floors, held in (
+        ("driver", rules.min_driver_version, gpus),
+        ("vbios", rules.min_vbios_version, devices),
+    ):
+        path = f"gpu.min_{name}_version"
+        if floors is None:
+            yield f"{path}: any is accepted whose reference values NVIDIA has published"
+        elif unheld := sorted(held - floors.keys()):
+            yield f"{path}: has no floor for {', '.join(unheld)}, which is refused"
+    if not rules.fwid_required:
+        yield "gpu.fwid: firmware that is too old to name itself in its report is accepted"
+    if rules.max_rim_age is None:
+        yield "gpu.max_rim_age_seconds: outdated reference values are accepted while their signer's certificate holds"
+
+
+def _grade(policy: AppraisalPolicy, rules: GpuRules) -> Iterator[str]:
+    if (open_ := _UNBOUND.get(rules.min_grade)) is not None:
+        yield f"gpu.min_grade: {open_}"
+    elif policy.bindings is not None and Scheme.ATTESTD_V1 not in policy.bindings:
+        yield f"gpu.min_grade: only {Scheme.ATTESTD_V1}, which bindings does not list, is mutual: nothing is accepted"
+    if rules.boot_gate:
+        yield "gpu.boot_gate: states what nobody verifies: that each accepted image refuses to start without a good GPU"
 
 
 def _both(path: str, name: str, listed: frozenset[bytes | None] | None, denied: frozenset[bytes]) -> Iterator[str]:

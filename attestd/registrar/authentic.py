@@ -5,20 +5,24 @@ holds at the time of a verdict is judged at every verdict (house.md, principle 5
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from datetime import datetime
 from functools import partial
 from threading import Lock
 from typing import Final, Generic, TypeVar
 
+from attestd.nvgpu.attestation import GpuAttestation
+from attestd.nvgpu.collateral import GpuEndorsements
+from attestd.nvgpu.device import GpuDevice, authenticate_device
+from attestd.nvgpu.ocsp import Revocation, authenticate_revocation
 from attestd.snp.attestation import SnpAttestation
 from attestd.snp.collateral import SnpEndorsements
 from attestd.snp.vek import Vek, authenticate_vek
 from attestd.tdx.pck import PckChain, authenticate_pck_chain
 from attestd.tdx.qe import AttestationKey, authenticate_attestation_key
 from attestd.tdx.quote import QeCertification, Quote
-from attestd.verifier import AmdSubject
-from attestd.x509 import TrustAnchors
+from attestd.verifier import AmdSubject, GpuSubject
+from attestd.x509 import Certificate, TrustAnchors
 
 # Platforms that attest at the same time; each entry has some 10 KiB. Only Intel can make the bytes of one.
 _PLATFORMS: Final = 2048
@@ -50,11 +54,15 @@ class Recent(Generic[_K, _V]):
         if value is not None:
             return value
         value = make()
+        self.put(key, value)
+        return value
+
+    def put(self, key: _K, value: _V) -> None:
+        """Keep `value` under `key`, in place of what was."""
         with self._lock:
             self._values[key] = value
             if len(self._values) > self._most:
                 self._values.popitem(last=False)
-        return value
 
 
 class Authenticator:
@@ -65,6 +73,8 @@ class Authenticator:
         self._anchors = anchors
         self._chains: Recent[bytes, PckChain] = Recent(_PLATFORMS)
         self._keys: Recent[tuple[bytes, QeCertification], AttestationKey] = Recent(_PLATFORMS)
+        self._devices: Recent[tuple[bytes, ...], GpuDevice] = Recent(_PLATFORMS)
+        self._revocations: Recent[tuple[tuple[Certificate, ...], tuple[bytes, ...]], Revocation] = Recent(_PLATFORMS)
         self._veks: Recent[tuple[bytes | None, ...], Vek] = Recent(_PLATFORMS)
 
     def attestation_key(self, quote: Quote, at: datetime) -> AttestationKey:
@@ -84,11 +94,30 @@ class Authenticator:
         """
         vek, ask, ark, _ = attestation.certificates
         chain = partial(held.chain, attestation, self._anchors)
-        # A certificate that came is worth as much with the issuer that is held now as with the one that was then.
-        key = chain() if vek is None else (vek, ask, ark)
+        # What is held changes: an issuer may be revoked, and its key certified again.
+        key = chain() if vek is None or ask is None else (vek, ask, ark)
         authentic = self._veks.get(key, lambda: authenticate_vek(*chain(), self._anchors, at))
         authentic.require_current(at)  # before the CRL is looked at, as where nothing was kept
         return AmdSubject(attestation, authentic, held.crl(attestation, authentic, at, required=crl_required))
+
+    def gpu(self, attestation: GpuAttestation, held: GpuEndorsements, at: datetime) -> GpuSubject:
+        """Return the report of a GPU or NVSwitch with its authenticated device, and what is held of its RIMs and OCSP.
+
+        Raises `NotAuthentic`, as `authenticate_device` does, and as `GpuEndorsements` does.
+        """
+        chain = attestation.chain
+        device = self._devices.get(chain, lambda: authenticate_device(chain, self._anchors, at))
+        rims = held.rims(attestation.report, device)
+        return GpuSubject(attestation, device, rims, held.revocations(device, rims, at, self._revocation))
+
+    def _revocation(self, path: Sequence[Certificate], answers: Sequence[bytes], at: datetime) -> Revocation:
+        """Return what OCSP answers say of a path; once one of them has expired, what that leaves."""
+        key = (tuple(path), tuple(answers))
+        known = self._revocations.find(key)
+        if known is None or not known.holds_at(at):
+            known = authenticate_revocation(path, answers, at)
+            self._revocations.put(key, known)
+        return known
 
     def _authenticate(self, quote: Quote, at: datetime) -> AttestationKey:
         pem = quote.pck_chain

@@ -1,7 +1,8 @@
 """Which endorsements may be used: what the source holds, unless something newer was seen before.
 
 A vendor's signature does not say that a document is the newest. So the registry remembers, over restarts and for all
-processes, how new the newest was, and older collateral is refused (attacks.md, C19, C34, C40), as are AMD's CRLs.
+processes, how new the newest was, and older collateral is refused (attacks.md, C19, C34, C40), as are AMD's CRLs and
+NVIDIA's RIMs.
 """
 
 import logging
@@ -11,21 +12,33 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from attestd.claims import PckCa
-from attestd.endorsements import Endorsements, HighWater, crl_newness
+from attestd.endorsements import Endorsements, HighWater, crl_newness, rim_newness
 from attestd.endorsements import high_water as newness
 from attestd.errors import AttestdError, EndorsementRejected, Reason, Unavailable
 from attestd.metrics import Metrics, TeeLabel
+from attestd.nvgpu.collateral import GpuEndorsements
 from attestd.registry import Registry, high_water
 from attestd.registry.values import Mark
 from attestd.snp.collateral import SnpEndorsements
 from attestd.tdx.collateral import Collateral
-from attestd.verifier import AmdSubject, IntelSubject, Requirement, Subject
+from attestd.verifier import AmdSubject, GpuSubject, IntelSubject, Requirement, Subject
 
 _log: Final = logging.getLogger(__name__)
 
+# What is refused for its age, and whose it is.
+_EXPIRED: Final = {
+    Reason.TDX_ROOT_CRL_EXPIRED: "Intel",
+    Reason.TDX_PCK_CRL_EXPIRED: "Intel",
+    Reason.TDX_TCB_INFO_EXPIRED: "Intel",
+    Reason.TDX_QE_IDENTITY_EXPIRED: "Intel",
+    Reason.SNP_CRL_EXPIRED: "AMD",
+    Reason.GPU_RIM_EXPIRED: "NVIDIA",
+}
 # A mark is one number: that of the document first, then its date. Dates fit into 40 bits until the year 36812.
 _DATE_BITS: Final = 40
 _MAX_NUMBER: Final = 2 ** (160 - _DATE_BITS) - 1
+# As many as a database looks up at once.
+_MARKS_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +49,7 @@ class _Judged:
     admitted: frozenset[tuple[bytes, ...]]
     refused: frozenset[tuple[bytes, ...]]
     snp: SnpEndorsements | None  # None: none were compared yet
+    gpu: GpuEndorsements | None  # likewise
 
 
 class CollateralStore:
@@ -46,8 +60,9 @@ class CollateralStore:
         self._source = source
         self._registry = registry
         self._metrics = metrics
-        self._judged = _Judged({}, frozenset(), frozenset(), None)
+        self._judged = _Judged({}, frozenset(), frozenset(), None, None)
         self._reported: frozenset[str] = frozenset()
+        self._refused_as_expired: frozenset[str] = frozenset()
 
     def collateral(self, requirement: Requirement, at: datetime) -> Collateral:
         """Return what is needed, from memory.
@@ -80,6 +95,15 @@ class CollateralStore:
             )
         return snp
 
+    def gpu(self) -> GpuEndorsements:
+        """Return what is held of NVIDIA's, from memory. Raises `Unavailable` before the first refresh."""
+        gpu = self._judged.gpu
+        if gpu is None:  # nothing would not do: a policy may take devices of which no answer says that they are revoked
+            raise Unavailable(
+                Reason.GPU_RIM_MISSING, found="endorsements that were not taken yet", wanted="them in a moment"
+            )
+        return gpu
+
     def admitted(self) -> frozenset[tuple[bytes, ...]]:
         """Return what is in use, as the digests of its documents: differs whenever verdicts may.
 
@@ -88,68 +112,102 @@ class CollateralStore:
         snp = self._judged.snp or SnpEndorsements()
         issuers = ((issuer.fingerprint,) for of_name in snp.issuers.values() for issuer in of_name)
         crls = ((crl.digest,) for root, crl in snp.crls.items() if root not in snp.rolled_back)
-        return self._judged.admitted.union(issuers, crls)
+        gpu = self._judged.gpu or GpuEndorsements()
+        rims = ((rim.sha256,) for name, rim in gpu.manifests.items() if name not in gpu.rolled_back)
+        answers = ((held.answer.digest,) for about in gpu.answers.values() for held in about)
+        return self._judged.admitted.union(issuers, crls, rims, answers)
 
-    def in_force(self, at: datetime) -> bool:
-        """Tell whether there is anything to verify with; nothing at all is not worse than that."""
-        ends = [collateral.validity.not_after for collateral in self._source.held()]
-        ends += [crl.validity.not_after for crl in self._source.snp().crls.values()]
-        return not ends or max(ends) >= at
+    def lapsed(self, at: datetime) -> list[str]:
+        """Return the vendors of whom there is nothing but what has expired. One of whom there is nothing is not meant.
+
+        Each vendor counts by itself, since the documents of one do not help with the evidence of another.
+        """
+        ends = {
+            "Intel": [collateral.validity.not_after for collateral in self._source.held()],
+            "AMD": [crl.validity.not_after for crl in self._source.snp().crls.values()],
+            "NVIDIA": [rim.validity.not_after for rim in self._source.gpu().manifests.values()],
+        }
+        return [
+            vendor
+            for vendor, of_vendor in ends.items()
+            if (of_vendor or vendor in self._refused_as_expired) and not any(end >= at for end in of_vendor)
+        ]
 
     def refresh(self, at: datetime) -> None:
         """Look for newer documents, and admit what is no older than what was seen. Blocks; never raises."""
-        problems = [str(problem) for problem in self._source.refresh(at)]
+        problems = self._source.refresh(at)
+        # A source need not hold what has expired, nor does it after a restart.
+        expired = (_EXPIRED.get(problem.reason) for problem in problems)
+        self._refused_as_expired = frozenset(vendor for vendor in expired if vendor)
         self._metrics.collateral_refused.set(len(problems))
-        self._report(problems)
+        self._report(map(str, problems))
         held = self._source.held()
         self._judged = self._judge(held, at)
-        self._measure(held, self._judged.snp or SnpEndorsements())
+        self._measure(held)
 
     def _judge(self, held: tuple[Collateral, ...], at: datetime) -> _Judged:
-        verdicts = [(collateral, self._admit_collateral(collateral, at)) for collateral in held]
+        verdicts = [(collateral, self._admit(collateral, at)) for collateral in held]
         admitted = [collateral for collateral, verdict in verdicts if verdict]
         return _Judged(
             {(collateral.tee, collateral.fmspc, collateral.pck_ca): collateral for collateral in admitted},
             frozenset(collateral.digests for collateral in admitted),
             frozenset(collateral.digests for collateral, verdict in verdicts if verdict is False),
             self._judge_snp(self._source.snp(), at),
+            self._judge_gpu(self._source.gpu(), at),
         )
 
     def _judge_snp(self, held: SnpEndorsements, at: datetime) -> SnpEndorsements | None:
         """Mark the CRLs that are older than one that was seen; where that cannot be found out, all stays as it was."""
-        verdicts = {
-            root: self._admit(root.common_name, [crl_newness(root, crl)], at) for root, crl in held.crls.items()
-        }
-        if None in verdicts.values():
+        older = self._older([crl_newness(root, crl) for root, crl in held.crls.items()], at)
+        if older is None:
             return self._judged.snp
-        return replace(held, rolled_back=frozenset(root for root, verdict in verdicts.items() if not verdict))
+        return replace(held, rolled_back=frozenset(root for root in held.crls if root.common_name in older))
 
-    def _admit_collateral(self, collateral: Collateral, at: datetime) -> bool | None:
-        verdict = self._admit(f"{collateral.tee} {collateral.fmspc.hex()}", newness(collateral), at)
-        # The database is away: what was admitted before stays, and nothing new is.
-        return True if verdict is None and collateral.digests in self._judged.admitted else verdict
+    def _judge_gpu(self, held: GpuEndorsements, at: datetime) -> GpuEndorsements | None:
+        """Mark the RIMs that are older than one that was seen; where that cannot be found out, all stays as it was."""
+        older = self._older([rim_newness(rim) for rim in held.manifests.values()], at)
+        if older is None:
+            return self._judged.gpu
+        return replace(held, rolled_back=frozenset(name for name in held.manifests if str(name) in older))
 
-    def _admit(self, name: str, marks: Sequence[HighWater], at: datetime) -> bool | None:
-        """Tell whether no part is older than one that was seen; null where that cannot be found out now."""
+    def _older(self, marks: Sequence[HighWater], at: datetime) -> frozenset[str] | None:
+        """Return the names of those that are older than was seen; null where that cannot be found out now."""
+        older: set[str] = set()
         try:
-            self._registry.write(high_water.observe, [_mark(mark) for mark in marks], at).result()
-        except EndorsementRejected as error:
-            self._report([f"{name}: {error}"])
-            return False
+            for start in range(0, len(marks), _MARKS_AT_ONCE):
+                some = [_mark(mark) for mark in marks[start : start + _MARKS_AT_ONCE]]
+                older |= self._registry.write(high_water.observe_each, some, at).result()
         except AttestdError as error:
             _log.warning("collateral cannot be compared with what was seen: %s", error)
             return None
+        self._report(f"{name}: older than one that was seen" for name in older)
+        return frozenset(older)
+
+    def _admit(self, collateral: Collateral, at: datetime) -> bool | None:
+        """Tell whether no part is older than one that was seen; null where that cannot be found out now."""
+        try:
+            self._registry.write(high_water.observe, [_mark(mark) for mark in newness(collateral)], at).result()
+        except EndorsementRejected as error:
+            self._report([f"{collateral.tee} {collateral.fmspc.hex()}: {error}"])
+            return False
+        except AttestdError as error:
+            _log.warning("collateral cannot be compared with what was seen: %s", error)
+            # What was admitted before stays, and nothing new is.
+            return True if collateral.digests in self._judged.admitted else None
         return True
 
     def _report(self, problems: Iterable[str]) -> None:
         """Say what is wrong once, not at every refresh."""
-        for problem in frozenset(problems) - self._reported:
+        new = frozenset(problems) - self._reported
+        for problem in new:
             _log.warning("collateral is refused: %s", problem)
-        self._reported |= frozenset(problems)
+        self._reported |= new
 
-    def _measure(self, held: tuple[Collateral, ...], snp: SnpEndorsements) -> None:
-        ends = [crl.validity.not_after.timestamp() for crl in snp.crls.values()]
-        self._metrics.collateral_expiry.labels(TeeLabel.SNP).set(min(ends, default=0))
+    def _measure(self, held: tuple[Collateral, ...]) -> None:
+        snp, gpu = self._judged.snp or SnpEndorsements(), self._judged.gpu or GpuEndorsements()
+        for label, others in ((TeeLabel.SNP, snp.crls.values()), (TeeLabel.NVIDIA, gpu.manifests.values())):
+            ends = [other.validity.not_after.timestamp() for other in others]
+            self._metrics.collateral_expiry.labels(label).set(min(ends, default=0))
         for tee in (TeeLabel.TDX, TeeLabel.SGX):
             of_tee = [collateral for collateral in held if collateral.tee == tee]
             expiry = min((one.validity.not_after.timestamp() for one in of_tee), default=0)
@@ -158,15 +216,17 @@ class CollateralStore:
             self._metrics.evaluation_data_number.labels(tee).set(number)
 
 
-def marks_of(subject: Subject) -> list[Mark]:
+def marks_of(subject: Subject, gpus: Sequence[GpuSubject]) -> list[Mark]:
     """Return how new the documents are that evidence was verified with, as the registry keeps it."""
+    rims = {rim_newness(rim) for gpu in gpus for rim in gpu.rims if rim is not None}
     match subject:
         case IntelSubject():
-            return [_mark(mark) for mark in newness(subject.collateral)]
+            found: Iterable[HighWater] = newness(subject.collateral)
         case AmdSubject():
-            return [] if subject.crl is None else [_mark(crl_newness(subject.vek.root, subject.crl))]
+            found = () if subject.crl is None else (crl_newness(subject.vek.root, subject.crl),)
         case _:
             assert_never(subject)
+    return [_mark(mark) for mark in (*found, *rims)]
 
 
 def _mark(mark: HighWater) -> Mark:

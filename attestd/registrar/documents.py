@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from operator import add
 from typing import Final
 
+from attestd.claims import export_gpu
 from attestd.codec import Json, dump_base64, dump_base64url, dump_digest, dump_time
 from attestd.policy import AppraisalPolicy
 from attestd.registrar.authentic import Recent
@@ -87,6 +88,7 @@ def _own(result: AttestationResult) -> dict[str, Json]:
         "report_data": verified.claims.report_data.hex(),
         "event_log": None if event_log is None else export_event_log(event_log),
         "vtpm": None if vtpm is None else export_vtpm(vtpm),
+        "gpus": [export_gpu(gpu) for gpu in verified.gpus],
         "at": dump_time(result.at),
         "valid_until": dump_time(result.not_after),
         "key": export_bound(result.bound),
@@ -99,7 +101,7 @@ def _without_own(result: AttestationResult) -> AttestationResult:
     claims = verified.claims._replace(evidence_id=b"", report_data=b"")
     return result._replace(
         at=_NEVER,
-        verified=verified._replace(claims=claims, event_log=None, vtpm=None),
+        verified=verified._replace(claims=claims, event_log=None, vtpm=None, gpus=()),
         appraisal=result.appraisal._replace(not_after=_NEVER),
         bound=None,
         not_after=_NEVER,

@@ -6,9 +6,10 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
-from attestd.claims import CpuClaims, SnpClaims
+from attestd.claims import CpuClaims, GpuClaims, SnpClaims
 from attestd.errors import Reason, RequestRefused
 from attestd.evidence import Evidence, Scheme, load_evidence_cbor, load_evidence_json
+from attestd.nvgpu.attestation import GpuAttestation
 from attestd.policy import AppraisalPolicy
 from attestd.registrar.policies import Policies
 from attestd.registry import catalogue, challenges, high_water, results
@@ -20,6 +21,7 @@ from attestd.verifier import Attestation
 _SUBMISSION: Final = b"attestd/submission/v1\0"
 _CHIP: Final = b"attestd/snp-chip/v1\0"
 _GUEST: Final = b"attestd/snp-guest/v1\0"
+_GPU: Final = b"attestd/gpu/v1\0"
 _CBOR_MAP: Final = 5
 
 
@@ -38,17 +40,18 @@ class Consulted:
     approved_images: Mapping[bytes, frozenset[str]]
 
 
-def consult(
+def consult(  # noqa: PLR0913 - what is consulted about, and who asks
     transaction: Transaction,
     policies: Policies,
     evidence: Evidence,
+    submission: bytes,
     attestation: Attestation,
     *,
     provider: str,
     default_policy: str,
     at: datetime,
 ) -> Consulted:
-    """Look up challenge, policy, models and image.
+    """Look up challenge, policy, models, and where the policy takes registered images, the image.
 
     Raises `RequestRefused` with `challenge.unknown` or `policy.unknown`. This only spares the work: the challenge is
     judged and consumed when the result is recorded, which also tells a used one from a repetition.
@@ -58,15 +61,12 @@ def consult(
     except RequestRefused as error:
         # Challenges are forgotten, results are not: a repetition is one for good.
         is_unknown = error.reason is Reason.CHALLENGE_UNKNOWN
-        if is_unknown and not _is_repetition(transaction, evidence, attestation, provider):
+        if is_unknown and results.find_by_evidence(transaction, provider, submission) is None:
             raise
     policy = policies.in_force(transaction, evidence.policy or default_policy)
     models = approved_models(transaction, evidence.models)
-    return Consulted(policy, models, approved_images(transaction, attestation.image_digest))
-
-
-def _is_repetition(transaction: Transaction, evidence: Evidence, attestation: Attestation, provider: str) -> bool:
-    return results.find_by_evidence(transaction, provider, submission_id(attestation, evidence)) is not None
+    images = approved_images(transaction, attestation.image_digest) if policy.takes_registered_images else {}
+    return Consulted(policy, models, images)
 
 
 def record(
@@ -114,15 +114,18 @@ def approved_images(transaction: Transaction, digest: bytes) -> dict[bytes, froz
     return {} if image is None or image.revoked else {digest: frozenset(image.roles)}
 
 
-def submission_id(attestation: Attestation, evidence: Evidence) -> bytes:
+def submission_id(attestation: Attestation, gpus: Sequence[GpuAttestation], evidence: Evidence) -> bytes:
     """Return what makes two submissions the same: a digest of what is authenticated about them.
 
-    A report of `attestd/v1` answers one challenge, so its evidence id is enough. With other schemes the challenge may
-    be answered beside the report, by a signature: an old report with a new challenge is a new submission.
+    A report of `attestd/v1` answers one challenge and commits to the GPUs, so its evidence id is enough. With other
+    schemes the challenge may be answered beside the report, by a signature, and any GPUs may be: an old report with a
+    new challenge is a new submission, and so is one with other GPUs.
     """
     if evidence.binding is Scheme.ATTESTD_V1:
         return attestation.evidence_id
-    return sha256(_SUBMISSION + attestation.evidence_id + evidence.challenge).digest()
+    # Nothing that a GPU has signed is the device's alone; its certificates are.
+    said = (gpu.report.evidence_id + sha256(gpu.chain[0]).digest() for gpu in gpus)
+    return sha256(_SUBMISSION + attestation.evidence_id + evidence.challenge + b"".join(said)).digest()
 
 
 def platform_id(claims: CpuClaims) -> bytes:
@@ -139,6 +142,11 @@ def platform_id(claims: CpuClaims) -> bytes:
     if any(claims.chip_id):
         return sha256(_CHIP + claims.chip_id).digest()
     return sha256(_GUEST + claims.report_id).digest()
+
+
+def device_id(claims: GpuClaims) -> bytes:
+    """Return the id of a GPU or NVSwitch: of the key in its boot ROM, told apart from those of machines."""
+    return sha256(_GPU + claims.device_id).digest()
 
 
 def product_line(claims: CpuClaims) -> str:

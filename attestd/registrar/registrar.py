@@ -15,7 +15,7 @@ time come from, and in what becomes of the verdict.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -43,6 +43,7 @@ from attestd.evidence import (
     load_evidence_json,
 )
 from attestd.metrics import ChallengeEvent, Metrics, Outcome, Stage, TeeLabel
+from attestd.nvgpu.attestation import GpuAttestation, parse_gpu
 from attestd.policy import AppraisalPolicy
 from attestd.registrar.authentic import Authenticator
 from attestd.registrar.collateral import CollateralStore, marks_of
@@ -52,6 +53,7 @@ from attestd.registrar.journey import (
     approved_images,
     approved_models,
     consult,
+    device_id,
     load_evidence,
     platform_id,
     product_line,
@@ -70,6 +72,7 @@ from attestd.tdx.quote import Quote
 from attestd.verifier import (
     Attestation,
     AttestationResult,
+    GpuSubject,
     IntelSubject,
     Subject,
     appraise,
@@ -201,20 +204,21 @@ class Registrar:
     async def _submit(self, evidence: Evidence, raw: bytes, provider: str) -> Recorded:
         at = self.now()  # (3)
         default = self._settings.default_policy
-        attestation = parse_evidence(evidence.cpu)
+        attestation, gpus = parse_evidence(evidence.cpu), tuple(map(parse_gpu, evidence.gpus))
+        submission = submission_id(attestation, gpus, evidence)
         consulted = await self.read(  # (2)
-            consult, self.policies, evidence, attestation, provider=provider, default_policy=default, at=at
+            consult, self.policies, evidence, submission, attestation, provider=provider, default_policy=default, at=at
         )
         policy = consulted.policy
         started = perf_counter()
         models, images = consulted.approved_models, consulted.approved_images
-        subject = self._subject(attestation, evidence.cpu, policy, at)  # (4), (5)
-        result = self._appraise(subject, evidence, policy, models, images, at)  # (6) - (8)
+        subject, devices = self._subject(attestation, evidence.cpu, policy, at), self._devices(gpus, at)  # (4), (5)
+        result = self._appraise(subject, devices, evidence, policy, models, images, at)  # (6) - (8)
         self._took(Stage.VERIFY, started)
-        new = self._new_result(result, evidence, submission_id(attestation, evidence), raw, provider, policy)
+        new = self._new_result(result, evidence, submission, raw, provider, policy)
         started = perf_counter()
         most = self._settings.live_keys_per_platform
-        marks = marks_of(subject)
+        marks = marks_of(subject, devices)
         recorded = await self.write(record, new, at, marks=marks, images=images, live_keys_per_platform=most)  # (9)
         self._took(Stage.RECORD, started)
         return recorded
@@ -231,9 +235,17 @@ class Registrar:
             case _:
                 assert_never(attestation)
 
+    def _devices(self, gpus: Sequence[GpuAttestation], at: datetime) -> tuple[GpuSubject, ...]:
+        """Join what GPUs and NVSwitches say with what is held for them."""
+        if not gpus:
+            return ()
+        held = self.collateral.gpu()
+        return tuple(self._authenticator.gpu(gpu, held, at) for gpu in gpus)
+
     def _appraise(
         self,
         subject: Subject,
+        gpus: Sequence[GpuSubject],
         evidence: Evidence | None,
         policy: AppraisalPolicy,
         models: frozenset[bytes],
@@ -242,6 +254,7 @@ class Registrar:
     ) -> AttestationResult:
         return appraise(
             subject,
+            gpus=gpus,
             evidence=evidence,
             policy=policy,
             registry_id=self.registry_id,
@@ -278,6 +291,7 @@ class Registrar:
             image=claims.image_digest,
             models=bound.models,
             platform=platform,
+            devices=tuple(map(device_id, result.verified.gpus)),
             product_line=product_line(claims),
             valid_from=result.at,
             valid_until=result.not_after,
@@ -343,9 +357,10 @@ class Registrar:
         models = () if request.evidence is None else request.evidence.models
         attestation = parse_evidence(request.cpu)
         subject = self._dry_subject(attestation, request, policy, at)
+        gpus = self._devices(tuple(map(parse_gpu, request.gpus)), at)
         approved = self.registry.read(approved_models, models)
         images = self.registry.read(approved_images, attestation.image_digest)
-        result = self._appraise(subject, request.evidence, policy, approved, images, at)
+        result = self._appraise(subject, gpus, request.evidence, policy, approved, images, at)
         return result, policy
 
     def _dry_subject(
@@ -373,7 +388,8 @@ class Registrar:
         evidence = load_evidence(raw)
         at = self.now()
         subject = self._subject(parse_evidence(evidence.cpu), evidence.cpu, policy, at)
-        return self._appraise(subject, evidence, policy, models, images, at)
+        gpus = self._devices(tuple(map(parse_gpu, evidence.gpus)), at)
+        return self._appraise(subject, gpus, evidence, policy, models, images, at)
 
     def report_damage(self, rows: int) -> None:
         """Raise the alarm over rows that something else than attestd has changed; they were left out."""

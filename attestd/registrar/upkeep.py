@@ -39,7 +39,13 @@ _CHALLENGES_AT_ONCE: Final = 500
 
 # The vendor has withdrawn its word: no later collateral will bring it back.
 _FINAL: Final = frozenset(
-    {Reason.TDX_PCK_REVOKED, Reason.TDX_PCK_CA_REVOKED, Reason.TDX_TCB_REVOKED, Reason.SNP_ASK_REVOKED}
+    {
+        Reason.TDX_PCK_REVOKED,
+        Reason.TDX_PCK_CA_REVOKED,
+        Reason.TDX_TCB_REVOKED,
+        Reason.SNP_ASK_REVOKED,
+        Reason.GPU_REVOKED,
+    }
 )
 
 # What verdicts rest on: collateral and policies, by digest, and how often the approval of an image has changed.

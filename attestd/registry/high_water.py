@@ -2,7 +2,7 @@
 
 Intel signs collateral for 30 days, so that a source may serve an older TCB Info, QE Identity or CRL, still signed and
 still in its window, long after a newer one said that a platform is broken (attacks.md, C19, C34, C40). AMD's
-CRLs last for months.
+CRLs last for months, NVIDIA's RIMs for years.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ from attestd.registry.tables import HighWaterRow, columns
 from attestd.registry.values import Mark
 
 _SIZE: Final = 20
-_ROLLBACKS: Final = {"ark_crl": Reason.SNP_CRL_ROLLBACK}  # by kind; all others are Intel's collateral
+# By kind; all others are Intel's collateral.
+_ROLLBACKS: Final = {"ark_crl": Reason.SNP_CRL_ROLLBACK, "gpu_rim": Reason.GPU_RIM_ROLLBACK}
 
 _KEY: Final = (col(HighWaterRow.kind) == bindparam("of_kind"), col(HighWaterRow.id) == bindparam("of_id"))
 _INSERT: Final = Statement(insert(HighWaterRow))
@@ -37,7 +38,7 @@ def highest(transaction: Transaction, kind: str, id_: str) -> int | None:
 def require(transaction: Transaction, marks: Sequence[Mark]) -> None:
     """Refuse collateral of which any part is older than was seen.
 
-    Raises `EndorsementRejected` (`tdx.collateral_rollback`, `snp.crl_rollback`).
+    Raises `EndorsementRejected` (`tdx.collateral_rollback`, `snp.crl_rollback`, `gpu.rim_rollback`).
     """
     highest = _highest(transaction, marks)
     for mark in marks:
@@ -68,10 +69,14 @@ def _seen(count: int) -> Statement:
 
 
 def observe(transaction: Transaction, marks: Sequence[Mark], at: datetime) -> None:
-    """Raise the marks to what authenticated collateral says: all of them, or none and `EndorsementRejected`."""
+    """Raise the marks to what authenticated collateral says: all of them, or none and `EndorsementRejected`.
+
+    Each kind and id stands among them once.
+    """
     require(transaction, marks)
+    highest = _highest(transaction, marks)
     for mark in marks:
-        seen = highest(transaction, mark.kind, mark.id)
+        seen = highest.get((mark.kind, mark.id))
         value, seen_at = mark.value.to_bytes(_SIZE), to_micros(at)
         if seen is None:
             transaction.run(_INSERT, kind=mark.kind, id=mark.id, value=value, seen_at=seen_at)
@@ -80,3 +85,11 @@ def observe(transaction: Transaction, marks: Sequence[Mark], at: datetime) -> No
         else:
             continue
         transaction.announce()
+
+
+def observe_each(transaction: Transaction, marks: Sequence[Mark], at: datetime) -> frozenset[str]:
+    """Raise each of the marks, of one kind, that may rise; return the ids of those that are older than was seen."""
+    highest = _highest(transaction, marks)
+    older = {mark.id for mark in marks if mark.value < highest.get((mark.kind, mark.id), 0)}
+    observe(transaction, [mark for mark in marks if mark.id not in older], at)
+    return frozenset(older)

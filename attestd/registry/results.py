@@ -1,10 +1,11 @@
 """Results: recorded once per evidence, together with everything that follows from them."""
 
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, insert, or_, select
 from sqlmodel import col
 
 from attestd.errors import Reason, RequestRefused
@@ -50,12 +51,13 @@ def record(transaction: Transaction, new: NewResult, at: datetime, *, live_keys_
         return _again(transaction, ground.first, at)  # (2)
     challenges.answerable(new.challenge, ground.challenge, new.provider, at)  # (3)
     known = _renewable(new.provider, new.key.platform, ground, at, live_keys_per_platform) if new.key else None  # (4)
+    unclaimed = _unclaimed(transaction, new.provider, new.key.devices) if new.key else ()
     challenges.consume(transaction, new.challenge, at)  # (5)
     result = _insert(transaction, new, at)
     if new.key is None:
         return Recorded(result, created=True, key=None)
-    if ground.owner is None:
-        transaction.run(_CLAIM, id=new.key.platform, provider=new.provider, claimed_at=to_micros(at))
+    for platform in unclaimed if ground.owner else (new.key.platform, *unclaimed):
+        transaction.run(_CLAIM, id=platform, provider=new.provider, claimed_at=to_micros(at))
     key = _registered(new, new.key, result, known, at)
     keys.store(transaction, key, known)
     return Recorded(result, created=True, key=key)
@@ -107,6 +109,23 @@ def _renewable(provider: str, platform: bytes, ground: Ground, at: datetime, mos
     if known is not None:
         _refuse_lost(known, provider)
     return known
+
+
+def _unclaimed(transaction: Transaction, provider: str, devices: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return the devices that are nobody's yet; refuse those of others, which would be lent out."""
+    if not devices:
+        return ()
+    values = {f"device_{number}": device for number, device in enumerate(devices)}
+    owners = {row[0]: row[1] for row in transaction.all(_owners(len(devices)), **values)}
+    if not set(owners.values()) <= {provider}:
+        raise RequestRefused(Reason.PLATFORM_CONFLICT, found="another provider's GPU", wanted="those of your own")
+    return tuple(device for device in devices if device not in owners)
+
+
+@lru_cache(maxsize=64)
+def _owners(count: int) -> Statement:
+    any_of = or_(*(col(PlatformRow.id) == bindparam(f"device_{number}") for number in range(count)))
+    return Statement(select(col(PlatformRow.id), col(PlatformRow.provider)).where(any_of))
 
 
 def _lives_on(key: Key, platform: bytes, at: datetime) -> bool:

@@ -170,7 +170,7 @@ class KeyModelRow(Table, table=True):
 
 
 class PlatformRow(Table, table=True):
-    """Which provider a machine belongs to."""
+    """Which provider a machine belongs to, or a GPU or NVSwitch of one."""
 
     __tablename__: ClassVar[str] = "platforms"
     __table_args__ = _IN_INDEX

@@ -113,6 +113,7 @@ class NewKey:
     image: bytes
     models: tuple[bytes, ...]
     platform: bytes  # SHA-256 that stands for one machine
+    devices: tuple[bytes, ...] = ()  # likewise for each GPU and NVSwitch of it
     product_line: str
     valid_from: datetime
     valid_until: datetime

@@ -66,7 +66,15 @@ from attestd.simulator.gpu import (
     dice_tcb_info,
     fwid_extension,
 )
-from attestd.simulator.gpu_attester import ASKED_ROLES, GpuAnswer, GpuAttester, answers, gpu_set, protected_pcie
+from attestd.simulator.gpu_attester import (
+    ASKED_ROLES,
+    GpuAnswer,
+    GpuAttester,
+    answers,
+    gpu_endorsements,
+    gpu_set,
+    protected_pcie,
+)
 from attestd.simulator.keys import REPRODUCIBLE, KeyPair, p256_key, p384_key, sign_p256
 from attestd.simulator.nvidia import NvidiaVendor, nvidia_name
 from attestd.simulator.ocsp import OcspForm, OcspResponder, SingleAnswer, by_name, cert_id, nonce_extension
@@ -191,6 +199,7 @@ __all__ = [
     "dstack_log",
     "flip",
     "fwid_extension",
+    "gpu_endorsements",
     "gpu_set",
     "key_usage",
     "measured",

@@ -112,7 +112,7 @@ class Attester:
 
         `models` are SHA-256 digests. The report data in `body` is replaced. `gpus` have answered `registry.gpu_nonce`.
         """
-        models = tuple(sorted(models))
+        models, gpus = tuple(sorted(models)), tuple(gpus)
         bound = replace(body, report_data=registry.report_data(key, models, scheme, gpus))
         return Evidence(
             challenge=registry.challenge,
@@ -122,6 +122,7 @@ class Attester:
             cpu=QuoteEvidence(
                 tee="sgx" if isinstance(body, SgxReport) else "tdx", quote=self.quote(bound), event_log=event_log
             ),
+            gpus=tuple(gpu.evidence for gpu in gpus),
         )
 
     def cocoon_evidence(

@@ -1,10 +1,11 @@
 """GPUs with their keys: reports, RIMs, OCSP answers, and what several of them say to one nonce."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, NamedTuple, Self, TypeAlias
 
+from attestd.evidence import GpuEvidence
 from attestd.simulator.certificates import CertificateEdit, EcAuthority, same_certificate
 from attestd.simulator.gpu import B200, H100, NVSWITCH, Arch, Gpu, RimKind
 from attestd.simulator.nvidia import ISSUERS, NvidiaRole, NvidiaVendor
@@ -37,7 +38,7 @@ _BOARD_SWITCHES: Final = 4
 class GpuAnswer(NamedTuple):
     """What one device says to a nonce, in the members of the wire form."""
 
-    arch: str
+    arch: Arch
     report: bytes
     certificates: bytes  # PEM, leaf first
     chain: tuple[bytes, ...]  # the same in DER
@@ -46,6 +47,11 @@ class GpuAnswer(NamedTuple):
     def bundled(self) -> tuple[bytes, bytes]:
         """What the digest over all GPUs is made of: the report, and the certificates in DER one after the other."""
         return self.report, b"".join(self.chain)
+
+    @property
+    def evidence(self) -> GpuEvidence:
+        """The same as an attester sends it."""
+        return GpuEvidence(arch=self.arch, report=self.report, certificates=self.certificates)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +150,20 @@ def gpu_set(count: int, gpu: Gpu = H100, seed: str = "attestd", at: datetime = A
     """Return several devices of one kind, in the same state."""
     vendor = NvidiaVendor.of(gpu.arch, seed, at)
     return tuple(GpuAttester.of(vendor, gpu.numbered(number)) for number in range(count))
+
+
+def gpu_endorsements(gpus: Sequence[GpuAttester], states: Mapping[AskedRole, State] | None = None) -> dict[str, bytes]:
+    """Return what NVIDIA says of devices, as files: RIMs, and OCSP answers, good but for `states`.
+
+    The devices are of one vendor and in one state, so that they differ in their boot ROMs alone.
+    """
+    files: dict[str, bytes] = {}
+    for number, gpu in enumerate(gpus):
+        files |= {f"{rim_id}.swidtag": raw for rim_id, raw in gpu.rims().items()}
+        for role in ASKED_ROLES:
+            name = f"{number}_{role}" if role == "brom" and len(gpus) > 1 else role
+            files[f"{name}.ocsp"] = gpu.ocsp(role, (states or {}).get(role, "good"))
+    return files
 
 
 def protected_pcie(

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from attestd.simulator.case import describe, dump
 from attestd.simulator.gpu import B200, H100, NVSWITCH, Gpu
-from attestd.simulator.gpu_attester import ASKED_ROLES, AskedRole, GpuAnswer, GpuAttester, gpu_set
+from attestd.simulator.gpu_attester import AskedRole, GpuAnswer, GpuAttester, gpu_endorsements, gpu_set
 from attestd.simulator.keys import p384_key
 from attestd.simulator.nvidia import NvidiaVendor
 from attestd.simulator.ocsp import State
@@ -53,19 +53,9 @@ class NvidiaCase:
             yield "certs.pem", answers[0].certificates
         else:
             yield "evidence.json", bundle(answers)
-        for name, raw in self._endorsements():
+        for name, raw in gpu_endorsements(self.gpus, self.states).items():
             yield f"endorsements/{name}", raw
         yield "expected.json", dump(self._description())
-
-    def _endorsements(self) -> Iterator[tuple[str, bytes]]:
-        for number, gpu in enumerate(self.gpus):
-            for rim_id, raw in gpu.rims().items():
-                yield f"{rim_id}.swidtag", raw
-            prefix = "" if len(self.gpus) == 1 else f"{number}_"
-            for role in ASKED_ROLES:
-                # Of devices in one state only the boot ROMs differ.
-                name = f"{prefix}{role}" if role == "brom" else role
-                yield f"{name}.ocsp", gpu.ocsp(role, self.states.get(role, "good"))
 
     def _description(self) -> dict[str, Any]:
         gpu = self.gpus[0].gpu

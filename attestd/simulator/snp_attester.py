@@ -91,10 +91,10 @@ class SnpAttester:
         `models` are SHA-256 digests. The report data in `body` is replaced. The certificate table goes along. `gpus`
         have answered `registry.gpu_nonce`.
         """
-        models = tuple(sorted(models))
+        models, gpus = tuple(sorted(models)), tuple(gpus)
         bound = replace(body, report_data=registry.report_data(key, models, scheme, gpus))
         cpu = SnpEvidence(report=self.report(bound), certificates=self.certificate_table(crl))
-        return _evidence(key, registry, models, scheme, cpu)
+        return _evidence(key, registry, models, scheme, cpu, gpus)
 
     @property
     def vtpm_key(self) -> RSAPrivateKey:
@@ -123,18 +123,23 @@ class SnpAttester:
         gpus: Iterable[GpuAnswer] = (),
     ) -> Evidence:
         """Return the evidence of a guest on Azure, in which a quote of the vTPM commits to the key and to `gpus`."""
-        models = tuple(sorted(models))
+        models, gpus = tuple(sorted(models)), tuple(gpus)
         extra_data = transcript.vtpm_extra_data(registry.report_data(key, models, scheme, gpus))
         cpu = HclEvidence(
             hcl_report=self.hcl_report(body),
             tpm_quote=self.tpm_quote(extra_data, attest),
             certificates=self.certificate_table(),
         )
-        return _evidence(key, registry, models, scheme, cpu)
+        return _evidence(key, registry, models, scheme, cpu, gpus)
 
 
 def _evidence(
-    key: KeyPair, registry: Registry, models: tuple[bytes, ...], scheme: Scheme, cpu: CpuEvidence
+    key: KeyPair,
+    registry: Registry,
+    models: tuple[bytes, ...],
+    scheme: Scheme,
+    cpu: CpuEvidence,
+    gpus: tuple[GpuAnswer, ...],
 ) -> Evidence:
     return Evidence(
         challenge=registry.challenge,
@@ -142,4 +147,5 @@ def _evidence(
         key=KeyEvidence(spki=key.spki, proof=key.sign(registry.context(key, models))),
         models=models,
         cpu=cpu,
+        gpus=tuple(gpu.evidence for gpu in gpus),
     )

@@ -29,7 +29,7 @@ class Signing:
     before: Edit = unchanged
     after: Edit = unchanged
     signature: bytes | None = None  # r ‖ s that stands in place of any signature
-    make: Callable[[bytes], bytes] | None = None  # of what is signed: the signature value of a certificate or CRL
+    make: Callable[[bytes], bytes] | None = None  # of what is signed: the signature value of a certificate, CRL or RIM
 
     def p256(self, key: EllipticCurvePrivateKey, message: bytes) -> bytes:
         """Return r ‖ s over `message`, by `key` unless told otherwise."""
@@ -37,6 +37,8 @@ class Signing:
 
     def p384(self, key: EllipticCurvePrivateKey, message: bytes) -> bytes:
         """Return r ‖ s over `message`, by `key` unless told otherwise."""
+        if self.make is not None:
+            return self.make(message)
         return sign_p384(self._signer(key), message) if self.signature is None else self.signature
 
     def _signer(self, key: EllipticCurvePrivateKey) -> EllipticCurvePrivateKey:

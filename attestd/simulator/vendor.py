@@ -76,7 +76,10 @@ def subject_name(common_name: str) -> bytes:
 
 
 def pem(*ders: bytes) -> bytes:
-    """Return certificates one after the other in PEM, as Intel's services and quotes carry them; broken ones too."""
+    """Return certificates one after the other in PEM, as Intel's services and quotes carry them; broken ones too.
+
+    Not by the codec's `dump_pem`, which is the counterpart of `load_pem`: the two would be wrong alike.
+    """
     return b"".join(_pem(der) for der in ders)
 
 

@@ -17,13 +17,13 @@ from attestd.snp.attestation import SnpAttestation
 from attestd.snp.report import Report, tcb_version
 from attestd.snp.vek import (
     Vek,
-    authenticate_ark_crl,
+    authenticate_ark_crl_of_any_time,
     authenticate_crl_of_any,
     authenticate_vek,
     authenticate_vek_issuer,
     is_vek,
 )
-from attestd.x509 import AMD, Certificate, RevocationList, TrustAnchors
+from attestd.x509 import AMD, Certificate, RevocationList, TrustAnchors, require_window
 
 CHIP_ID_SIZE: Final = 64
 # Each takes some 10 KiB of memory, and half a millisecond to authenticate.
@@ -46,7 +46,8 @@ class HeldVek(NamedTuple):
 class SnpEndorsements:
     """All that is held at one moment; replaced as a whole. What is in it was authenticated when it was taken in."""
 
-    # ASKs and ASVKs by the name they issue under: AMD has given a new one the name of the one before it.
+    # ASKs and ASVKs by the name they issue under: AMD has given a new one the name of the one before it. Those that are
+    # not revoked come first, and of these the ones that last longest.
     issuers: Mapping[bytes, tuple[Certificate, ...]] = field(default_factory=dict)
     # VCEKs by the chip's id, and under an empty one all VLEKs; the ones that last longest first.
     veks: Mapping[bytes, tuple[HeldVek, ...]] = field(default_factory=dict)
@@ -104,9 +105,9 @@ class SnpEndorsements:
         """
         newest, came = self.crls.get(vek.root), attestation.certificates.crl
         if came is not None:
-            theirs = _authenticate_theirs(came, vek.root, at)
-            if newest is None or _newness(theirs) > _newness(newest):
-                return theirs
+            newer = _newer(came, newest, vek.root, at)
+            if newer is not None:
+                return newer
         if vek.root in self.rolled_back:
             raise EndorsementRejected(
                 Reason.SNP_CRL_ROLLBACK, found="a CRL that is older than one that was seen", wanted="the newest"
@@ -123,7 +124,7 @@ class SnpEndorsements:
 def _issuer_of(
     leaf: Certificate, issuers: Mapping[bytes, tuple[Certificate, ...]], anchors: TrustAnchors
 ) -> Certificate | None:
-    """Return the issuer that a VCEK or VLEK names: of several of that name the one that has signed it, if one has.
+    """Return the issuer that a VCEK or VLEK names: of several of that name the first that has signed it, if one has.
 
     A root issues none; one that is named is returned all the same, so that the chain is refused for it.
     """
@@ -151,12 +152,20 @@ def _has_signed(vek: Vek, report: Report) -> bool:
     return True
 
 
-def _authenticate_theirs(raw: bytes, root: Certificate, at: datetime) -> RevocationList:
-    """Verify a CRL that came with the evidence, which is as bad as what is in it: no retry will mend it."""
+def _newer(raw: bytes, held: RevocationList | None, root: Certificate, at: datetime) -> RevocationList | None:
+    """Verify a CRL that came with the evidence, and return it where it is newer than the one that is held.
+
+    It is as bad as what is in it: no retry will mend it. An older one may have expired: it stays in a host's table, and
+    in evidence that is kept, after its successor is known here, and nothing rests on it.
+    """
     try:
-        return authenticate_ark_crl(raw, root, at)
+        theirs = authenticate_ark_crl_of_any_time(raw, root)
+        if held is not None and _newness(theirs) <= _newness(held):
+            return None
+        require_window(theirs.validity, at, Reason.SNP_CRL_EXPIRED, Reason.SNP_CRL_NOT_YET_VALID)
     except EndorsementRejected as error:
         raise NotAuthentic(error.reason, found=error.found, wanted=error.wanted) from None
+    return theirs
 
 
 def _newness(crl: RevocationList) -> tuple[int, datetime]:
@@ -253,10 +262,12 @@ class _Pile:
             self._documents.append(Document(name, certificate.der, certificate, root))
 
     def collected(self) -> Collected:
-        issuers = {name: tuple(certificates) for name, certificates in self._issuers.items()}
+        issuers = {name: self._in_order(certificates) for name, certificates in self._issuers.items()}
         for name, leaf in self._leaves:
             try:
-                vek = self._veks[leaf.der] = self._veks.get(leaf.der) or self._authenticate(leaf, issuers)
+                vek = self._veks.get(leaf.der)
+                if vek is None or self._is_revoked(vek.issuer):  # its key may have been certified again
+                    vek = self._veks[leaf.der] = self._authenticate(leaf, issuers)
             except AttestdError as error:
                 self._refusals.append(Refusal(name, error))
             else:
@@ -264,8 +275,17 @@ class _Pile:
         held = SnpEndorsements(issuers, _by_chip(self._veks.items()), self._crls)
         return Collected(held, tuple(self._documents), tuple(self._refusals))
 
+    def _in_order(self, issuers: Iterable[Certificate]) -> tuple[Certificate, ...]:
+        lasting = sorted(issuers, key=lambda issuer: issuer.validity.not_after, reverse=True)
+        return tuple(sorted(lasting, key=self._is_revoked))
+
+    def _is_revoked(self, issuer: Certificate) -> bool:
+        root = self._anchors.named(issuer.issuer)
+        crl = None if root is None else self._crls.get(root)
+        return crl is not None and issuer.serial_number in crl.revoked
+
     def _authenticate(self, leaf: Certificate, issuers: Mapping[bytes, tuple[Certificate, ...]]) -> Vek:
-        if len(self._veks) >= MOST_VEKS:
+        if len(self._veks) >= MOST_VEKS and leaf.der not in self._veks:
             raise Malformed(
                 Reason.ENDORSEMENTS_FILE, found=f"more than {MOST_VEKS} VCEKs", wanted=f"at most {MOST_VEKS}"
             )

@@ -25,6 +25,7 @@ from attestd.x509 import (
     RevocationList,
     TrustAnchors,
     authenticate_crl,
+    authenticate_crl_of_any_time,
     verify_path,
 )
 
@@ -126,6 +127,11 @@ def authenticate_vek(vek: bytes, issuer: bytes, anchors: TrustAnchors, at: datet
 def authenticate_ark_crl(raw: bytes, root: Certificate, at: datetime) -> RevocationList:
     """Verify the CRL of a product line, which its ARK signs. Raises `EndorsementRejected` (`snp.crl_…`)."""
     return authenticate_crl(raw, root, at, _CRL_REASONS, AMD)
+
+
+def authenticate_ark_crl_of_any_time(raw: bytes, root: Certificate) -> RevocationList:
+    """Verify the same, whether it is in force or not. Raises `EndorsementRejected` (`snp.crl_…`)."""
+    return authenticate_crl_of_any_time(raw, root, _CRL_REASONS, AMD)
 
 
 def authenticate_crl_of_any(raw: bytes, anchors: TrustAnchors, at: datetime) -> tuple[Certificate, RevocationList]:

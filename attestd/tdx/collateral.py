@@ -84,7 +84,6 @@ class TdxModule:
     id: str | None  # as Intel writes it, such as TDX_03
     mrsigner: bytes
     attributes: bytes
-    attributes_mask: bytes
     levels: tuple[IsvLevel, ...]
 
 
@@ -420,11 +419,11 @@ def _status(level: Fields, known: frozenset[TcbStatus]) -> TcbStatus:
 
 
 def _base_module(module: Fields) -> TdxModule:
+    module.hexadecimal("attributesMask", 8)  # must be there; SEAMATTRIBUTES are compared whole, whatever it leaves out
     return TdxModule(
         id=None,
         mrsigner=module.hexadecimal("mrsigner", 48),
         attributes=module.hexadecimal("attributes", 8),
-        attributes_mask=module.hexadecimal("attributesMask", 8),
         levels=(),
     )
 

@@ -22,7 +22,14 @@ from attestd.x509.anchors import (
     TrustAnchors,
 )
 from attestd.x509.certificate import MAX_CERTIFICATE_SIZE, Certificate
-from attestd.x509.crl import MAX_CRL_SIZE, CrlReasons, RevocationList, authenticate_crl, require_window
+from attestd.x509.crl import (
+    MAX_CRL_SIZE,
+    CrlReasons,
+    RevocationList,
+    authenticate_crl,
+    authenticate_crl_of_any_time,
+    require_window,
+)
 from attestd.x509.path import PathReasons, aware, verify_path
 from attestd.x509.profile import AMD, INTEL, NVIDIA, Profile
 
@@ -46,6 +53,7 @@ __all__ = [
     "RevocationList",
     "TrustAnchors",
     "authenticate_crl",
+    "authenticate_crl_of_any_time",
     "aware",
     "require_window",
     "verify_path",

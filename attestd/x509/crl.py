@@ -61,6 +61,18 @@ class RevocationList:
 def authenticate_crl(
     raw: bytes, issuer: Certificate, at: datetime, reasons: CrlReasons, profile: Profile
 ) -> RevocationList:
+    """Parse a CRL and verify that `issuer` signed it, and that it is in force at the time `at`.
+
+    Raises `EndorsementRejected`, as `authenticate_crl_of_any_time` does.
+    """
+    crl = authenticate_crl_of_any_time(raw, issuer, reasons, profile)
+    require_window(crl.validity, at, reasons.expired, reasons.not_yet_valid)
+    return crl
+
+
+def authenticate_crl_of_any_time(
+    raw: bytes, issuer: Certificate, reasons: CrlReasons, profile: Profile
+) -> RevocationList:
     """Parse a CRL (DER, PEM or DER in hex: caching services differ) and verify that `issuer` signed it.
 
     Only full, direct CRLs are taken: a CRL number and an authority key identifier, and no other extension, for each
@@ -92,7 +104,7 @@ def authenticate_crl(
         issuer=issuer.subject,
         issuer_spki=issuer.spki,
         number=number,
-        validity=require_window(_crl_window(crl, reasons), at, reasons.expired, reasons.not_yet_valid),
+        validity=_crl_window(crl, reasons),
         revoked=_revoked(crl, signed.content, reasons),
         digest=sha256(raw).digest(),
     )

@@ -103,6 +103,14 @@ def _no_roots(start: Start) -> None:
     start.set("trust_anchors", str(start.directory / "roots"))
 
 
+def _mixed_roots(start: Start) -> None:
+    roots = start.directory / "mixed"
+    roots.mkdir()
+    for root in (start.directory / "root.der", shipped("certs") / "intel" / "sgx_root_ca.der"):
+        (roots / root.name).write_bytes(root.read_bytes())
+    start.set("trust_anchors", str(roots))
+
+
 def _no_policies(start: Start) -> None:
     (start.directory / "none").mkdir()
     start.set("policies", str(start.directory / "none"))
@@ -172,6 +180,7 @@ CASES: dict[str, tuple[str, Change]] = {
     "anchors that are not there": ("trust_anchors", setting("trust_anchors", "/nonexistent")),
     "an anchor that is no certificate": ("trust_anchors", _no_certificate),
     "a folder without anchors": ("trust_anchors", _no_roots),
+    "Intel's own root beside a simulated one": ("trust_anchors", _mixed_roots),
     "endorsements that are not there": ("endorsements", setting("endorsements", "/nonexistent")),
     "no policy": ("policies", _no_policies),
     "a policy that does not load": ("policies", lambda start: start.policies("broken.toml", "name = 1\n")),

@@ -10,6 +10,7 @@ import pytest
 
 from attestd.codec import dump_base64, dump_base64url
 from attestd.evidence import KeyEvidence, QuoteEvidence, dump_evidence_json
+from attestd.registry import catalogue
 from attestd.simulator import (
     OLDER_SVNS,
     Attester,
@@ -26,7 +27,9 @@ from attestd.simulator import (
     flip,
     negate_s,
 )
+from tests.api.test_admin import put_policy
 from tests.api.world import NOW, Clock, Provider, Start, World, new_key, reason_of
+from tests.policy import factory
 
 
 def test_evidence_becomes_a_trusted_key(shared: World, provider: Provider) -> None:
@@ -322,6 +325,23 @@ class TestPolicies:
         result = provider.register(models=(model,))
         assert shared.key(result["key"]["key_id"])["models"] == [f"sha256:{model.hex()}"]
 
+    def test_an_image_is_looked_up_only_where_the_policy_asks(
+        self, own: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asking = factory.text(factory.TDX, {"name": '"asking"', "tdx.images": '"registered"'})
+        assert put_policy(own, asking.encode(), "asking").status_code == 200
+        own.service.keep_up()
+        looked: list[bytes] = []
+        monkeypatch.setattr(catalogue, "find_image", lambda _, digest: looked.append(digest))
+        provider = own.provider()
+        provider.register()
+        assert looked == []
+        answer = provider.post(replace(provider.evidence(), policy="asking"))
+        assert answer.status_code == 403
+        result = answer.json()["result"]
+        assert [one["check"] for one in result["appraisal"]["findings"] if one["outcome"] != "affirming"] == ["image"]
+        assert [digest.hex() for digest in looked] == [result["claims"]["image_digest"]]
+
     def test_an_older_platform_is_not_affirmed(self, provider: Provider) -> None:
         """P02."""
         older = provider.machine("older", tcb_components=OLDER_SVNS)
@@ -368,11 +388,11 @@ def test_an_event_log_of_another_boot(provider: Provider) -> None:
 
 
 def test_gpu_evidence_is_never_ignored(provider: Provider) -> None:
-    """X04: this version verifies none."""
+    """X04: nor where no policy asks for any (test_gpu.py has the others)."""
     body = json.loads(dump_evidence_json(provider.evidence()))
     body["gpus"] = [{"arch": "HOPPER", "report": "AAAA", "certificates": "AAAA"}]
     answer = provider.post(json.dumps(body).encode())
-    assert (answer.status_code, reason_of(answer)) == (400, "evidence.kind")
+    assert (answer.status_code, reason_of(answer)) == (400, "gpu.report_size")
 
 
 def test_a_quote_of_another_tee(provider: Provider) -> None:

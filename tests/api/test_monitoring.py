@@ -13,6 +13,7 @@ from attestd.errors import Reason, Unavailable
 from attestd.metrics import ChallengeEvent, CutCause, LimitScope, Outcome, Stage, TeeLabel
 from attestd.registry.values import KeyState
 from attestd.signature import P384_LIBRARY
+from attestd.simulator import Vendor
 from tests.api.world import Clock, Provider, World, new_key, reason_of
 
 CLOSED: dict[str, set[str]] = {
@@ -155,14 +156,19 @@ class TestHealth:
             assert client.get("/healthz/ready").json() == {"status": "ready"}
             assert client.get("/healthz").json() == {"status": "ready"}
 
-    def test_not_ready_when_all_collateral_has_expired(self, own: World, clock: Clock) -> None:
-        """That of every vendor: AMD's CRLs last longer than Intel's collateral."""
+    def test_not_ready_when_all_endorsements_of_a_vendor_have_expired(self, own: World, clock: Clock) -> None:
+        """AMD's CRLs last longer than Intel's collateral, and do not help with quotes."""
+        for days, vendors in ((60, "Intel"), (340, "Intel and of AMD")):
+            clock.advance(days=days)
+            answer = own.public.get("/healthz/ready")
+            assert (answer.status_code, reason_of(answer)) == (503, "endorsements.expired")
+            assert answer.json()["detail"].startswith(f"Found endorsements of {vendors} that have all expired")
+            assert own.public.get("/healthz/live").status_code == 200
+
+    def test_ready_again_with_new_endorsements(self, own: World, clock: Clock) -> None:
         clock.advance(days=60)
+        own.supply(Vendor.of(seed="attestd", at=clock()).collateral())
         assert own.public.get("/healthz/ready").json() == {"status": "ready"}
-        clock.advance(days=340)
-        answer = own.public.get("/healthz/ready")
-        assert (answer.status_code, reason_of(answer)) == (503, "tdx.endorsements_missing")
-        assert own.public.get("/healthz/live").status_code == 200
 
     def test_not_ready_with_a_wrong_clock(self, own: World, clock: Clock) -> None:
         clock.at = clock.at.replace(year=1970)
@@ -184,7 +190,8 @@ def test_discovery(shared: World) -> None:
     ]
     assert document["tees"] == ["tdx", "sgx", "snp"]
     assert {policy["name"] for policy in document["policies"]} == {
-        f"{kind}-{tee}" for kind in ("strict", "cocoon") for tee in ("tdx", "snp")
+        *(f"{kind}-{tee}" for kind in ("strict", "cocoon") for tee in ("tdx", "snp")),
+        *(f"cocoon-{tee}-h100" for tee in ("tdx", "snp")),
     }
     assert document["default_policy"] == "strict-tdx"
     assert document["version"] == __version__

@@ -1044,27 +1044,34 @@ def anchors(folder: Path, *genuine: str, simulated: tuple[ProductLine, ...] = ()
     return str(folder)
 
 
-@pytest.mark.parametrize(
-    ("genuine", "simulated"),
-    [
-        ((), (GENOA,)),
-        (GENUINE["amd"], (GENOA,)),
-        (GENUINE["intel"], (GENOA,)),
-        (GENUINE["intel"] + GENUINE["amd"], (MILAN,)),
-    ],
-    ids=["alone", "beside AMD's", "beside Intel's", "beside all"],
-)
-def test_a_real_registry_never_stands_on_a_simulated_ark(
-    tmp_path: Path, genuine: tuple[str, ...], simulated: tuple[ProductLine, ...]
-) -> None:
-    """A20: one is enough."""
-    trusted = anchors(tmp_path / "anchors", *genuine, simulated=simulated)
+def test_a_real_registry_never_stands_on_a_simulated_ark(tmp_path: Path) -> None:
+    """A20."""
+    trusted = anchors(tmp_path / "anchors", simulated=(GENOA,))
     for name in ("attestd:production", "somebody's"):
         named = environment(tmp_path, None, trust_anchors=trusted, registry_id=name)
         with misconfigured(Reason.SETTINGS):
             Settings.load(None, named, NOW)
     loaded = Settings.load(None, environment(tmp_path, None, trust_anchors=trusted), NOW)
     assert (loaded.simulated, loaded.registry_id[:10]) == (True, "simulated:")
+
+
+@pytest.mark.parametrize(
+    ("genuine", "simulated"),
+    [
+        (GENUINE["amd"], (GENOA,)),
+        (GENUINE["intel"], (GENOA,)),
+        (GENUINE["intel"] + GENUINE["amd"], (MILAN,)),
+    ],
+    ids=["beside AMD's", "beside Intel's", "beside all"],
+)
+def test_no_registry_stands_on_a_simulated_ark_beside_real_roots(
+    tmp_path: Path, genuine: tuple[str, ...], simulated: tuple[ProductLine, ...]
+) -> None:
+    """A20: one is enough, and also where everything would be called simulated."""
+    trusted = anchors(tmp_path / "anchors", *genuine, simulated=simulated)
+    for names in ({}, {"registry_id": "attestd:production"}, {"registry_id": "simulated:demo"}):
+        with misconfigured(Reason.ANCHOR_MIXED):
+            Settings.load(None, environment(tmp_path, None, trust_anchors=trusted, **names), NOW)
 
 
 @pytest.mark.parametrize("genuine", [GENUINE["amd"], GENUINE["amd"][:1], GENUINE["amd"] + GENUINE["intel"]])

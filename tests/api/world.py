@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -21,16 +21,23 @@ from attestd.evidence import Evidence, dump_evidence_json
 from attestd.registrar import bootstrap_admin
 from attestd.settings import BUILT, Settings, shipped
 from attestd.simulator import (
+    ASKED_ROLES,
     CHIPS,
+    H100,
     AmdVendor,
     Attester,
+    Gpu,
+    GpuAttester,
     KeyPair,
+    NvidiaVendor,
     Platform,
     Registry,
     SnpAttester,
     Vendor,
+    answers,
     collateral_files,
 )
+from attestd.simulator.ocsp import State
 from attestd.tdx.collateral import RawCollateral
 
 # Well after the build, so that every window around it can be tested, and the same in every run.
@@ -64,6 +71,7 @@ class Provider:
     vendor: Vendor
     http: httpx.Client
     amd: AmdVendors = field(default_factory=dict)
+    nvidia: NvidiaVendor = field(default_factory=NvidiaVendor.of)
     attester: Attester = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +88,11 @@ class Provider:
         hwid = shake_256(f"{self.id} {name}".encode()).digest(len(usual.hwid))
         return SnpAttester.of(self.amd[line], replace(usual, **{"hwid": hwid, **chip}))
 
+    def gpus(self, count: int = 2, name: str = "first", gpu: Gpu = H100) -> tuple[GpuAttester, ...]:
+        """Make GPUs that nobody else has."""
+        pdis = [sha256(f"{self.id} {name} {number}".encode()).digest()[:8] for number in range(count)]
+        return tuple(GpuAttester.of(self.nvidia, replace(gpu, pdi=pdi)) for pdi in pdis)
+
     def challenge(self) -> Registry:
         """Ask for a challenge."""
         issued = self.http.post("/v1/challenges")
@@ -92,6 +105,20 @@ class Provider:
         """Make evidence that is good, for a new challenge; for a new key unless one is given."""
         key = key or new_key()
         return (attester or self.attester).evidence(key, self.challenge(), **how)
+
+    def composite(
+        self,
+        gpus: Iterable[GpuAttester],
+        key: KeyPair | None = None,
+        *,
+        attester: Attester | SnpAttester | None = None,
+        models: Iterable[bytes] = (),
+        **how: Any,
+    ) -> Evidence:
+        """Make evidence of a machine with GPUs that is good, likewise."""
+        key, registry, models = key or new_key(), self.challenge(), tuple(models)
+        said = answers(gpus, registry.gpu_nonce(key, models))
+        return (attester or self.attester).evidence(key, registry, models, gpus=said, **how)
 
     def post(self, evidence: Evidence | bytes, **headers: str) -> httpx.Response:
         """Post evidence."""
@@ -114,6 +141,7 @@ class World:
     settings: Settings
     vendor: Vendor
     amd: AmdVendors
+    nvidia: NvidiaVendor
     clock: Callable[[], datetime]
     admin_token: str
     stack: ExitStack
@@ -135,7 +163,7 @@ class World:
         made = self.admin.post("/v1/providers", json={"id": name, "name": "A provider"})
         assert made.status_code == 201, made.text
         token = self.token(name)
-        return Provider(name, token, self.vendor, self.client(self.service.public_url, token), self.amd)
+        return Provider(name, token, self.vendor, self.client(self.service.public_url, token), self.amd, self.nvidia)
 
     def token(self, provider: str) -> str:
         """Issue an API key for a provider."""
@@ -170,6 +198,15 @@ class World:
         write_amd(self.settings.endorsements, documents)
         self.service.keep_up()
 
+    def supply_nvidia(self, files: Mapping[str, bytes]) -> None:
+        """Put RIMs or OCSP answers into the endorsements folder, and have them noticed."""
+        write_nvidia(self.settings.endorsements, files)
+        self.service.keep_up()
+
+    def supply_gpus(self, gpus: Iterable[GpuAttester], state: State = "good") -> None:
+        """Have NVIDIA say of the certificates of devices that they are good, or something else."""
+        self.supply_nvidia({f"brom_{gpu.gpu.pdi.hex()}.ocsp": gpu.ocsp("brom", state) for gpu in gpus})
+
 
 def reason_of(answer: httpx.Response) -> str:
     """Return the reason of a refusal, which has the form of every refusal."""
@@ -201,6 +238,22 @@ def write_amd(endorsements: Path, documents: Mapping[str, bytes]) -> None:
         (folder / f"{name}.der").write_bytes(raw)
 
 
+def write_nvidia(endorsements: Path, files: Mapping[str, bytes]) -> None:
+    """Write RIMs and OCSP answers into a folder of endorsements."""
+    folder = endorsements / "nvidia"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name, raw in files.items():
+        (folder / name).write_bytes(raw)
+
+
+@cache
+def _nvidia_files(at: datetime) -> dict[str, bytes]:
+    """Return what is the same for every H100: its RIMs, and answers about who issued its certificates and theirs."""
+    gpu = GpuAttester.of(NvidiaVendor.of(at=at))
+    answered = {f"{role}.ocsp": gpu.ocsp(role) for role in ASKED_ROLES if role != "brom"}
+    return answered | {f"{rim_id}.swidtag": raw for rim_id, raw in gpu.rims().items()}
+
+
 @cache
 def amd_vendors(at: datetime) -> AmdVendors:
     """Return the simulated vendor of every product line."""
@@ -217,12 +270,15 @@ def _amd_documents(at: datetime) -> dict[str, bytes]:
     return found
 
 
-def write_anchors(folder: Path, vendor: Vendor, amd: AmdVendors) -> str:
-    """Write the roots of both vendors, and return where they are."""
+def write_anchors(folder: Path, vendor: Vendor, amd: AmdVendors, nvidia: NvidiaVendor | None = None) -> str:
+    """Write the roots of the vendors, and return where they are."""
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / "intel.der").write_bytes(vendor.root.der)
     for line, of_line in amd.items():
         (folder / f"ark_{line.lower()}.der").write_bytes(of_line.ark.der)
+    if nvidia is not None:
+        (folder / "nvidia_devices.der").write_bytes(nvidia.root.der)
+        (folder / "nvidia_rims.der").write_bytes(nvidia.rim_root.der)
     return str(folder)
 
 
@@ -253,20 +309,29 @@ Start: TypeAlias = Callable[..., World]
 
 @contextmanager
 def world(
-    directory: Path, clock: Callable[[], datetime], *, ready: bool = True, amd_documents: bool = True, **settings: str
+    directory: Path,
+    clock: Callable[[], datetime],
+    *,
+    ready: bool = True,
+    amd_documents: bool = True,
+    nvidia_files: bool = False,
+    **settings: str,
 ) -> Iterator[World]:
     """Run a service whose vendors are simulated; unless told otherwise, wait until it is ready."""
     vendor, amd = Vendor.of(seed="attestd", at=clock()), amd_vendors(clock())
-    settings = {"trust_anchors": write_anchors(directory / "anchors", vendor, amd)} | settings
+    nvidia = NvidiaVendor.of(at=clock())
+    settings = {"trust_anchors": write_anchors(directory / "anchors", vendor, amd, nvidia)} | settings
     named = environment(directory, vendor, **settings)
     if amd_documents:
         write_amd(directory / "endorsements", _amd_documents(clock()))
+    if nvidia_files:
+        write_nvidia(directory / "endorsements", _nvidia_files(clock()))
     loaded = Settings.load(None, named, clock())
     token = bootstrap_admin(loaded, clock())
     with Service.started(loaded, clock=clock) as service, ExitStack() as stack:
         if ready:
             service.until_ready()
-        yield World(service, loaded, vendor, amd, clock, token, stack)
+        yield World(service, loaded, vendor, amd, nvidia, clock, token, stack)
 
 
 def raw_exchange(url: str, sent: bytes, *, timeout: float = 15) -> bytes:

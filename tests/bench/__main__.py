@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import cryptography
 from cryptography.hazmat.backends.openssl import backend
 
-from tests.bench import peer, recording, report, service, snp, verification
+from tests.bench import gpu, peer, recording, report, service, snp, verification
 from tests.bench.measure import Outcome, Scale, Subjects, evaluate, rounds
 from tests.bench.rows import ROWS
 
@@ -19,18 +19,19 @@ _FULL = Scale(rounds=15, seconds=0.02, requests=200, records=256)
 QUICK = Scale(rounds=1, seconds=0.001, requests=16, records=16)
 
 
-def measure(scale: Scale, tdx: verification.Case, amd: snp.Case, folder: Path) -> list[Outcome]:
+def measure(scale: Scale, tdx: verification.Case, amd: snp.Case, device: gpu.Case, folder: Path) -> list[Outcome]:
     """Measure every row; what is written goes below `folder`."""
     with ExitStack() as stack:
         subjects: Subjects = verification.subjects(tdx, scale) | snp.subjects(amd, scale)
-        subjects |= stack.enter_context(peer.subjects(tdx, amd, scale))
+        subjects |= gpu.subjects(device, scale)
+        subjects |= stack.enter_context(peer.subjects(tdx, amd, device, scale))
         subjects |= stack.enter_context(service.subjects(folder, scale))
         subjects |= stack.enter_context(recording.subjects(folder, scale))
         measured = list(rounds(subjects, scale.rounds))
     return [evaluate(row, subjects, measured) for row in ROWS]
 
 
-def conditions(scale: Scale, tdx: verification.Case, amd: snp.Case, folder: Path) -> dict[str, str]:
+def conditions(scale: Scale, tdx: verification.Case, amd: snp.Case, device: gpu.Case, folder: Path) -> dict[str, str]:
     """Say what the figures depend on."""
     openssl = backend.openssl_version_text()
     return {
@@ -38,6 +39,7 @@ def conditions(scale: Scale, tdx: verification.Case, amd: snp.Case, folder: Path
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f} at the end",
         "TDX": f"{tdx.name}, appraised under {verification.POLICY}",
         "SEV-SNP": f"{amd.name} cold, a simulated one warm, appraised under {snp.POLICY}",
+        "GPU": f"{device.name} cold, a simulated one warm",
         "database": f"SQLite below {folder}",
         "method": f"one run of {scale.rounds} rounds, every subject once in each; median, least and greatest of the "
         "ratios within a round",
@@ -55,9 +57,10 @@ def main() -> None:
     if arguments.rounds:
         scale = Scale(arguments.rounds, scale.seconds, scale.requests, scale.records)
     tdx, amd = verification.genuine_or_simulated(), snp.genuine_or_simulated()
+    device = gpu.genuine_or_simulated()
     with TemporaryDirectory(dir=arguments.directory, prefix="attestd-bench-") as folder:
-        outcomes = measure(scale, tdx, amd, Path(folder))
-        said = conditions(scale, tdx, amd, Path(folder))
+        outcomes = measure(scale, tdx, amd, device, Path(folder))
+        said = conditions(scale, tdx, amd, device, Path(folder))
     show = report.document if arguments.json else report.table
     sys.stdout.write(show(outcomes, said) + "\n")
 

@@ -1,6 +1,7 @@
 """Other verifiers beside attestd, in rounds with it: processes of the environment whose Python ATTESTD_PEERS names.
 
-Each verifies the same evidence as attestd does, with the same endorsements.
+NVIDIA's verifier has pins of its own: ATTESTD_NVIDIA_PEER names a Python for it alone. Each verifies the same evidence
+as attestd does, with the same endorsements.
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any, Final
 
-from tests.bench import snp, verification
+from tests.bench import gpu, snp, verification
 from tests.bench.measure import Absent, Sample, Scale, Subject, Subjects
 
 _PROGRAM: Final = Path(__file__).with_name("peer_process.py")
@@ -20,7 +21,7 @@ _BINARY: Final = frozenset({"root_ca_crl", "pck_crl"})
 
 
 @contextmanager
-def subjects(tdx: verification.Case, report: snp.Case, scale: Scale) -> Iterator[Subjects]:
+def subjects(tdx: verification.Case, report: snp.Case, device: gpu.Case, scale: Scale) -> Iterator[Subjects]:
     """Run the peers for as long as the context lasts."""
     with ExitStack() as stack:
         measured: Subjects = {"dcap-qvl": stack.enter_context(_subject("dcap-qvl", _quote(tdx), scale))}
@@ -28,24 +29,31 @@ def subjects(tdx: verification.Case, report: snp.Case, scale: Scale) -> Iterator
             measured["tinfoil"] = stack.enter_context(_subject("tinfoil", _report(report), scale))
         else:
             measured["tinfoil"] = Absent("no genuine report is here, and tinfoil takes no other")
+        if device.genuine:
+            entered = _subject("nv-local-gpu-verifier", _device(device), scale, "ATTESTD_NVIDIA_PEER")
+            measured["nv-local-gpu-verifier"] = stack.enter_context(entered)
+        else:
+            measured["nv-local-gpu-verifier"] = Absent("no genuine GPU is here, and NVIDIA's verifier takes no other")
         yield measured
 
 
 @contextmanager
-def _subject(library: str, task: dict[str, Any], scale: Scale) -> Iterator[Subject | Absent]:
-    interpreter = os.environ.get("ATTESTD_PEERS")
+def _subject(
+    library: str, task: dict[str, Any], scale: Scale, variable: str = "ATTESTD_PEERS"
+) -> Iterator[Subject | Absent]:
+    interpreter = os.environ.get(variable)
     if not interpreter:
-        yield Absent(f"ATTESTD_PEERS names no Python that has {library} installed")
+        yield Absent(f"{variable} names no Python that has {library} installed")
         return
     try:
         process = Popen([interpreter, str(_PROGRAM), library], stdin=PIPE, stdout=PIPE, text=True, bufsize=1)
     except OSError as error:
-        yield Absent(f"ATTESTD_PEERS: {interpreter}: {error.strerror}")
+        yield Absent(f"{variable}: {interpreter}: {error.strerror}")
         return
     with process:
         answer = _ask(process, json.dumps(task))
         if "absent" in answer:
-            yield Absent(f"ATTESTD_PEERS: {interpreter}: {answer['absent']}")
+            yield Absent(f"{variable}: {interpreter}: {answer['absent']}")
         elif answer["verdict"] != task["verdict"]:
             yield Absent(f"{library} says {answer['verdict']} where attestd says {task['verdict']}")
         else:
@@ -74,6 +82,21 @@ def _quote(case: verification.Case) -> dict[str, Any]:
 
 def _report(case: snp.Case) -> dict[str, Any]:
     return {"report": case.report.hex(), "vcek": case.vcek.hex(), "verdict": "Genoa"}
+
+
+def _device(case: gpu.Case) -> dict[str, Any]:
+    return {
+        "arch": case.evidence.arch,
+        "nonce": case.nonce.hex(),
+        "at": case.at.isoformat(),
+        "report": case.evidence.report.hex(),
+        "certificates": case.evidence.certificates.hex(),
+        "driver_rim": case.driver_rim.hex(),
+        "vbios_rim": case.vbios_rim.hex(),
+        "driver_version": case.driver_version,
+        "vbios_version": case.vbios_version,
+        "verdict": "verified",
+    }
 
 
 def _ask(process: "Popen[str]", line: str) -> dict[str, Any]:

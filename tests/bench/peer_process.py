@@ -9,6 +9,7 @@ import json
 import sys
 from base64 import b64encode
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
@@ -52,10 +53,17 @@ def _tinfoil(task: dict[str, Any]) -> Verification:
     return lambda: str(library.verify_sev_report(document, is_compressed=False, vcek_der=vcek).productName)
 
 
+def _nv_local_gpu_verifier(task: dict[str, Any]) -> Verification:
+    """With OCSP, the driver and the clock stubbed, and with its log."""
+    sys.path.append(str(Path(__file__).parents[1] / "nvgpu"))
+    verify: Verification = importlib.import_module("peer_verdicts").Peer().prepare(task)
+    return verify
+
+
 def main() -> None:
     # A peer may print.
     answers, sys.stdout = sys.stdout, sys.stderr
-    peer = {"dcap-qvl": _dcap_qvl, "tinfoil": _tinfoil}[sys.argv[1]]
+    peer = {"dcap-qvl": _dcap_qvl, "tinfoil": _tinfoil, "nv-local-gpu-verifier": _nv_local_gpu_verifier}[sys.argv[1]]
     task = json.loads(sys.stdin.readline())
     try:
         verify = peer(task)

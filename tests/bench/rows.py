@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.bench.client import CONNECTIONS
+from tests.bench.gpu import GPUS
 from tests.bench.measure import Goal, Row
 
 ROWS: Final = (
@@ -90,6 +91,36 @@ ROWS: Final = (
         value=lambda tinfoil, cold: tinfoil.cpu / cold.cpu,
     ),
     Row(
+        name="gpu_warm",
+        over="warm GPU verification (device, RIMs and OCSP answers authenticated before), P-384 by OpenSSL",
+        under="one bare P-384 verification by OpenSSL: the report's signature, with a loaded key",
+        needs=("gpu_warm", "gpu_bare"),
+        value=lambda warm, bare: warm.cpu / bare.cpu,
+        goal=Goal("≤", 1.15),
+    ),
+    Row(
+        name="gpu_warm_aws_lc",
+        over="the same with P-384 by AWS-LC",
+        under="one bare P-384 verification by AWS-LC",
+        needs=("gpu_warm_aws_lc", "gpu_bare_aws_lc"),
+        value=lambda warm, bare: warm.cpu / bare.cpu,
+    ),
+    Row(
+        name="peer_gpu_cold",
+        over="rate of cold GPU verification (device, both RIMs, report), P-384 by OpenSSL",
+        under="rate of NVIDIA's nv-local-gpu-verifier as it comes, with its log; neither with OCSP",
+        needs=("nv-local-gpu-verifier", "gpu_cold"),
+        value=lambda peer, cold: peer.cpu / cold.cpu,
+        goal=Goal("≥", 5.0),
+    ),
+    Row(
+        name="peer_gpu_cold_aws_lc",
+        over="the same with P-384 by AWS-LC",
+        under="rate of NVIDIA's nv-local-gpu-verifier",
+        needs=("nv-local-gpu-verifier", "gpu_cold_aws_lc"),
+        value=lambda peer, cold: peer.cpu / cold.cpu,
+    ),
+    Row(
         name="get_key",
         over="server CPU of GET /v1/keys/{id}",
         under="server CPU of a raw ASGI answer of the same bytes, by the same server with the same settings",
@@ -148,6 +179,20 @@ ROWS: Final = (
         over="the same with P-384 by AWS-LC",
         needs=("snp_warm_aws_lc",),
         value=lambda warm: 1 / warm.elapsed,
+        unit="/s",
+    ),
+    Row(
+        name="gpu_machines",
+        over=f"warm verifications of TDX and {GPUS} GPUs with one key, with policy verdict, one thread, OpenSSL",
+        needs=("gpu_machine",),
+        value=lambda machine: 1 / machine.elapsed,
+        unit="/s",
+    ),
+    Row(
+        name="gpu_machines_aws_lc",
+        over="the same with P-384 by AWS-LC",
+        needs=("gpu_machine_aws_lc",),
+        value=lambda machine: 1 / machine.elapsed,
         unit="/s",
     ),
     Row(

@@ -101,6 +101,7 @@ class Verification:
     def _appraise(self, subject: AmdSubject) -> AttestationResult:
         return appraise(
             subject,
+            gpus=(),
             evidence=None,
             policy=self._policy,
             registry_id="bench",
@@ -123,18 +124,19 @@ def _bare(case: Case) -> Callable[[], bool]:
 
 
 @contextmanager
-def _using(library: P384Library) -> Iterator[None]:
+def using(library: P384Library) -> Iterator[None]:
     """Have keys in certificates loaded by one library, whatever is installed."""
     with patch("attestd.x509.certificate.p384_public_key", partial(p384_public_key, library=library)):
         yield
 
 
-def _by(library: P384Library, make: Callable[[], Subject]) -> Subject:
-    with _using(library):
+def by_library(library: P384Library, make: Callable[[], Subject]) -> Subject:
+    """Measure what uses keys of one library."""
+    with using(library):
         subject = make()
 
     def sample() -> Sample:
-        with _using(library):
+        with using(library):
             return subject()
 
     return sample
@@ -155,12 +157,12 @@ def subjects(case: Case, scale: Scale) -> Subjects:
 def _subjects(library: P384Library, case: Case, scale: Scale) -> tuple[Subject, Subject, Subject]:
     affirmed = simulated()
     warm, cold = Verification(affirmed).warm, Verification(case).cold
-    with _using(library):
+    with using(library):
         if (tier := warm().tier) is not Tier.AFFIRMING:
             message = f"{affirmed.name} is {tier} under {POLICY}: not the way that is to be measured"
             raise ValueError(message)
     return (
-        _by(library, lambda: timed(_bare(affirmed), scale)),
-        _by(library, lambda: timed(warm, scale)),
-        _by(library, lambda: timed(cold, scale)),
+        by_library(library, lambda: timed(_bare(affirmed), scale)),
+        by_library(library, lambda: timed(warm, scale)),
+        by_library(library, lambda: timed(cold, scale)),
     )

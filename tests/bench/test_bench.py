@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from attestd.signature import P384_LIBRARY, P384Library
-from tests.bench import snp, verification
+from tests.bench import gpu, snp, verification
 from tests.bench.__main__ import QUICK, measure
 from tests.bench.report import document, table
 
@@ -14,13 +14,17 @@ NO_PEERS = (
     "ATTESTD_PEERS names no Python that has dcap-qvl installed",
     "ATTESTD_PEERS names no Python that has tinfoil installed",
     "no genuine report is here, and tinfoil takes no other",
+    "ATTESTD_NVIDIA_PEER names no Python that has nv-local-gpu-verifier installed",
+    "no genuine GPU is here, and NVIDIA's verifier takes no other",
 )
 
 
 @pytest.mark.slow
 def test_every_row_is_measured_or_says_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ATTESTD_PEERS", raising=False)
-    outcomes = measure(QUICK, verification.genuine_or_simulated(), snp.genuine_or_simulated(), tmp_path)
+    for variable in ("ATTESTD_PEERS", "ATTESTD_NVIDIA_PEER"):
+        monkeypatch.delenv(variable, raising=False)
+    cases = verification.genuine_or_simulated(), snp.genuine_or_simulated(), gpu.genuine_or_simulated()
+    outcomes = measure(QUICK, *cases, tmp_path)
     for outcome in outcomes:
         if outcome.row.name.startswith("peer"):
             assert outcome.not_measured in NO_PEERS

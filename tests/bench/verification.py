@@ -105,6 +105,7 @@ class Verification:
     def _appraise(self, subject: IntelSubject) -> AttestationResult:
         return appraise(
             subject,
+            gpus=(),
             evidence=self._evidence,
             policy=self._policy,
             registry_id=self._registry_id,

@@ -1,18 +1,38 @@
+import json
 import shutil
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from attestd.claims import ProductLine
+from attestd.cli.inputs import bundles, gpu_endorsements, snp_endorsements
 from attestd.codec import dump_time
 from attestd.endorsements import FolderEndorsements, write_bundle
-from attestd.simulator import AT, CHIPS, GENOA, TURIN, AmdVendor, SnpAttester, Vendor, pem
+from attestd.errors import Reason
+from attestd.nvgpu.ocsp_answer import parse_answer
+from attestd.simulator import (
+    AT,
+    CHIPS,
+    GENOA,
+    TURIN,
+    AmdVendor,
+    GpuAttester,
+    NvidiaVendor,
+    SnpAttester,
+    Vendor,
+    pem,
+)
+from attestd.simulator.gpu_attester import AskedRole
+from attestd.snp.collateral import SnpEndorsements
 from attestd.x509 import TrustAnchors
 from tests.cli.conftest import Files
+from tests.refusals import rejected
 
 Run = Callable[..., tuple[int, Any]]
 Terminal = Callable[..., tuple[int, str]]
@@ -52,6 +72,7 @@ def test_import_of_a_folder(attestd: Run, files: Files) -> None:
             }
         ],
         "amd": [],
+        "nvidia": [],
     }
     written = files.folder / "store" / f"tdx-{fmspc}-platform"
     assert {path.name: path.read_bytes() for path in written.iterdir()} == {
@@ -283,3 +304,153 @@ def test_list_of_amd_s_documents(attestd: Run, on_terminal: Terminal, amd: Files
     lines = text.splitlines()
     assert any(line.split()[:6] == ["Genoa/crl.der", "ok", "crl", "Genoa", "number", "4,"] for line in lines)
     assert any(line.startswith("crl.pem: refused: ") for line in lines)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# NVIDIA's
+
+GPU = GpuAttester.of(NvidiaVendor.of())
+RENEWED = GpuAttester.of(NvidiaVendor.of(at=AT + timedelta(days=1)))
+DRIVER_FILE = f"nvidia/driver_GH100_{GPU.gpu.driver_version}.swidtag"
+VBIOS_FILE = f"nvidia/vbios_GH100_{GPU.gpu.vbios_version}.swidtag"
+
+
+def envelope(raw: bytes) -> bytes:
+    answer = {"id": "x", "rim": b64encode(raw).decode(), "sha256": sha256(raw).hexdigest(), "rim_format": "TCG"}
+    return json.dumps(answer).encode()
+
+
+def ocsp_file(role: AskedRole) -> str:
+    answer = parse_answer(GPU.ocsp(role))
+    return f"nvidia/{answer.issuer_hashes[1][:8].hex()}_{answer.serial_number:x}.ocsp"
+
+
+@pytest.fixture
+def nvidia(files: Files) -> Files:
+    """Trust NVIDIA's roots alone, and have what a GPU needs."""
+    files.roots = files.folder / "roots"
+    files.roots.mkdir()
+    for number, root in enumerate((GPU.vendor.root, GPU.vendor.rim_root)):
+        (files.roots / f"{number}.der").write_bytes(root.der)
+    (files.folder / "nv").mkdir()
+    files.put("nv/NV_GPU_DRIVER_GH100_1.json", envelope(GPU.rim("driver")))
+    files.put("nv/vbios.swidtag", GPU.rim("vbios"))
+    files.put("nv/brom.ocsp", GPU.ocsp("brom"))
+    files.put("nv/signer.ocsp", GPU.ocsp("rim_signer"))
+    return files
+
+
+def test_import_of_nvidia_s_documents(attestd: Run, nvidia: Files) -> None:
+    status, shown = attestd(*bring(nvidia, nvidia.folder / "nv"))
+    assert (status, shown["bundles"], shown["amd"]) == (0, [], [])
+    store = stored(nvidia.folder / "store")
+    assert store == {
+        DRIVER_FILE: GPU.rim("driver"),
+        VBIOS_FILE: GPU.rim("vbios"),
+        ocsp_file("brom"): GPU.ocsp("brom"),
+        ocsp_file("rim_signer"): GPU.ocsp("rim_signer"),
+    }
+    assert sorted(row["file"] for row in shown["nvidia"]) == sorted(store)
+    # What was imported can be imported again, and is what the service takes.
+    assert attestd(*bring(nvidia, nvidia.folder / "store"))[0] == 0
+    assert stored(nvidia.folder / "store") == store
+    anchors = TrustAnchors.load(path.read_bytes() for path in nvidia.roots.iterdir())
+    source = FolderEndorsements(nvidia.folder / "store", anchors, AT)
+    assert source.refresh(AT) == ()
+    assert (len(source.gpu().manifests), len(source.gpu().answers)) == (2, 2)
+
+
+def test_newer_rim_replaces_older_and_never_the_other_way_round(attestd: Run, nvidia: Files) -> None:
+    older, newer = GPU.rim("vbios"), RENEWED.rim("vbios")
+    target = nvidia.folder / "store" / VBIOS_FILE
+    for raw in (older, newer, newer):
+        assert attestd(*bring(nvidia, nvidia.put("vbios.swidtag", raw)))[0] == 0
+        assert target.read_bytes() == raw
+    status, shown = attestd(*bring(nvidia, nvidia.put("vbios.swidtag", older)))
+    (row,) = shown["nvidia"]
+    assert (status, row["file"], row["reason"]) == (3, VBIOS_FILE, "gpu.rim_rollback")
+    assert dump_time(RENEWED.vendor.rim_signer.form.not_before) in row["detail"]
+    assert target.read_bytes() == newer
+    # What is no use is replaced.
+    for useless in (b"<half a RIM", GPU.rim("driver")):
+        target.write_bytes(useless)
+        assert attestd(*bring(nvidia, nvidia.put("vbios.swidtag", older)))[0] == 0
+        assert target.read_bytes() == older
+
+
+def test_later_answer_replaces_an_earlier_one_and_never_the_other_way_round(attestd: Run, nvidia: Files) -> None:
+    earlier = GPU.responder("brom").answer(
+        GPU.asked("brom")[0],
+        edit=lambda form: form.single(lambda said: replace(said, this_update=AT - timedelta(hours=2))),
+    )
+    target = nvidia.folder / "store" / ocsp_file("brom")
+    for raw in (earlier, GPU.ocsp("brom", "revoked")):
+        assert attestd(*bring(nvidia, nvidia.put("brom.ocsp", raw)))[0] == 0
+        assert target.read_bytes() == raw
+    status, shown = attestd(*bring(nvidia, nvidia.put("brom.ocsp", earlier)))
+    assert (status, [row["reason"] for row in shown["nvidia"]]) == (3, ["gpu.ocsp_rollback"])
+    assert target.read_bytes() == GPU.ocsp("brom", "revoked")
+
+
+def test_what_is_not_authentic_of_nvidia_s_is_not_written(attestd: Run, nvidia: Files) -> None:
+    mallory = GpuAttester.of(NvidiaVendor.of(seed="mallory"))
+    nvidia.put("nv/vbios.swidtag", mallory.rim("vbios"))
+    status, shown = attestd(*bring(nvidia, nvidia.folder / "nv"))
+    assert status == 3
+    assert [(row["file"], row["reason"]) for row in shown["nvidia"] if row["outcome"] == "refused"] == [
+        ("vbios.swidtag", "gpu.rim_untrusted_root")
+    ]
+    assert set(stored(nvidia.folder / "store")) == {DRIVER_FILE, ocsp_file("brom"), ocsp_file("rim_signer")}
+
+
+def test_list_of_nvidia_s_documents(attestd: Run, on_terminal: Terminal, nvidia: Files) -> None:
+    nvidia.put("nv/bad_rim.xml", b"no RIM")
+    status, shown = attestd(*listing(nvidia, nvidia.folder / "nv"))
+    assert status == 3
+    rows = {row["file"]: row for row in shown["nvidia"]}
+    signer = GPU.vendor.rim_signer.form
+    assert rows["vbios.swidtag"] == {
+        "file": "vbios.swidtag",
+        "outcome": "ok",
+        "kind": "vbios",
+        "content": {
+            "product": "GH100",
+            "version": GPU.gpu.vbios_version,
+            "sha256": sha256(GPU.rim("vbios")).hexdigest(),
+            "measurements": len(GPU.gpu.golden("vbios")),
+        },
+        "valid_from": dump_time(signer.not_before),
+        "valid_until": dump_time(signer.not_after),
+    }
+    # Who answers about a device cannot be told without its certificates.
+    assert (rows["signer.ocsp"]["outcome"], rows["brom.ocsp"]["outcome"]) == ("ok", "unproven")
+    serial_number = f"{parse_answer(GPU.ocsp('brom')).serial_number:x}"
+    assert rows["brom.ocsp"]["content"] == {"serial_number": serial_number, "status": "good"}
+    assert rows["bad_rim.xml"]["reason"] == "gpu.ocsp_malformed"
+    status, text = on_terminal(*listing(nvidia, nvidia.folder / "nv"))
+    lines = text.splitlines()
+    assert any(line.split()[:3] == ["brom.ocsp", "unproven", "ocsp"] for line in lines)
+    assert any(line.startswith("bad_rim.xml: refused: ") for line in lines)
+
+
+def test_files_of_nvidia_s_are_told_from_those_for_cpus(nvidia: Files) -> None:
+    anchors = TrustAnchors.load(path.read_bytes() for path in nvidia.roots.iterdir())
+    vbios, folder = nvidia.folder / "nv/vbios.swidtag", nvidia.folder / "nv"
+    for paths, rims in (([vbios], 1), ([folder], 2), ([folder, vbios, nvidia.collateral], 2), ([], 0)):
+        collected = gpu_endorsements(paths, anchors, AT)
+        assert len(collected.endorsements.manifests) == rims
+    crl = nvidia.put("crl.der", VENDOR.crl())
+    assert gpu_endorsements([crl], anchors, AT).documents == ()
+    assert (bundles([vbios]), snp_endorsements([vbios, folder], anchors, AT)) == ((), SnpEndorsements())
+
+
+def test_what_is_named_must_be_of_use_and_what_a_folder_holds_need_not_be_of_this_time(nvidia: Files) -> None:
+    anchors = TrustAnchors.load(path.read_bytes() for path in nvidia.roots.iterdir())
+    vbios, folder = nvidia.folder / "nv/vbios.swidtag", nvidia.folder / "nv"
+    after = GPU.vendor.rim_signer.form.not_after + timedelta(days=1)
+    assert gpu_endorsements([folder], anchors, after).endorsements.manifests == {}
+    with rejected(Reason.GPU_RIM_EXPIRED):
+        gpu_endorsements([folder, vbios], anchors, after)
+    nvidia.put("nv/bad.swidtag", b"<")
+    with rejected(Reason.GPU_RIM_MALFORMED):
+        gpu_endorsements([folder], anchors, AT)

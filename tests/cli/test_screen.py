@@ -88,7 +88,7 @@ def test_nothing_is_laid_out_as_nothing() -> None:
         (7, "7"),
         ("", ""),
         (["a", 1], "a, 1"),
-        ([["a", 1], []], "(a, 1), (none)"),
+        (["a", ["b", 1, 2], ["c"], [3], []], "a; b: 1, 2; c: none; 3; none"),
         ({"a": 1, "b": None}, "a 1, b -"),
         ({}, "none"),
         ("a\x1b[2J\n\u202e", "a\\u001b[2J\\u000a\\u202e"),

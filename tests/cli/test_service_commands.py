@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from attestd.cli import demo, main
+from attestd.cli import acts, demo, main
 from attestd.cli.client import Answer, Client
-from attestd.simulator import CURRENT_SVNS
+from attestd.simulator import CURRENT_SVNS, answers
 from tests.cli.conftest import needs_loopback
 
 Run = Callable[..., tuple[int, Any]]
@@ -118,6 +119,10 @@ def test_demo_walks_the_whole_way(run_process: Callable[..., Any], tmp_path: Pat
         "amiss: image",
         "amiss: tcb_status",
         "state: revoked",
+        "binding: mutual",
+        "reason: binding.report_data",
+        "reason: gpu.nonce",
+        "amiss: gpu_count",
         'attestd_verification_refusals_total{reason="tdx.quote_signature",tee="tdx"} 1.0',
         "every step gave what it should",
     ):
@@ -125,13 +130,15 @@ def test_demo_walks_the_whole_way(run_process: Callable[..., Any], tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-BREAKS: dict[str, tuple[str, Any]] = {
+BREAKS: dict[str, tuple[ModuleType, str, Any]] = {
     # What the forger changes is nothing, so that the forgery is accepted.
-    "tdx.quote_signature": ("flip", lambda _offset: bytes),
+    "tdx.quote_signature": (acts, "flip", lambda _offset: bytes),
     # Nobody is out of date.
-    "403": ("OLDER_SVNS", CURRENT_SVNS),
+    "403": (acts, "OLDER_SVNS", CURRENT_SVNS),
+    # GPUs are asked with a nonce that is of no key.
+    "gpu.nonce": (acts, "answers", lambda gpus, _nonce: answers(gpus, bytes(32))),
     # Nothing is shown of what was counted.
-    "no metric": ("_SHOWN_METRICS", ("attestd_build_info",)),
+    "no metric": (demo, "_SHOWN_METRICS", ("attestd_build_info",)),
 }
 
 
@@ -140,7 +147,7 @@ BREAKS: dict[str, tuple[str, Any]] = {
 def test_demo_fails_where_a_step_gives_something_else(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(demo, *BREAKS[name])
+    monkeypatch.setattr(*BREAKS[name])
     assert main(["demo"]) == 1
     out, err = capsys.readouterr()
     assert "the demonstration failed" in err

@@ -2,6 +2,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ Run = Callable[..., tuple[int, Any]]
 Terminal = Callable[..., tuple[int, str]]
 
 MEMBERS = [
-    *("outcome", "reason", "detail", "tee", "evidence_id", "at", "tcb", "claims", "flags", "appraisal"),
+    *("outcome", "reason", "detail", "tee", "evidence_id", "at", "tcb", "claims", "flags", "gpus"),
+    *("topology", "appraisal"),
     "trust_anchors",
 ]
 
@@ -53,7 +55,7 @@ def test_verified(attestd: Run, files: Files) -> None:
     assert result["claims"]["pck"]["fmspc"] == files.attester.platform.fmspc.hex()
     assert (result["flags"], result["appraisal"]) == ([], None)
     assert len(result["endorsements"]) == len(list(files.collateral.iterdir()))
-    assert (result["event_log"], result["vtpm"]) == (None, None)
+    assert (result["event_log"], result["vtpm"], result["gpus"], result["topology"]) == (None, None, [], None)
 
 
 def test_sgx_is_verified(attestd: Run, files: Files) -> None:
@@ -335,6 +337,17 @@ def test_anchor_that_is_none_is_misuse(attestd: Run, files: Files, content: byte
     status, complaint = attestd(*files.verify()[:-1], files.put("no-root.der", content))
     assert status == 1
     assert "[anchor.unpinned]" in complaint or "[settings.refused]" in complaint
+
+
+def test_intel_s_own_root_beside_others_is_misuse(attestd: Run, files: Files) -> None:
+    roots = files.folder / "roots"
+    roots.mkdir()
+    for root in (files.roots, shipped("certs") / "intel" / "sgx_root_ca.der"):
+        (roots / root.name).write_bytes(root.read_bytes())
+    status, complaint = attestd(*files.verify()[:-1], roots)
+    assert status == 1
+    assert "[anchor.mixed]" in complaint
+    assert f"roots of intel beside SHA-256 {sha256(files.roots.read_bytes()).hexdigest()};" in complaint
 
 
 def test_folder_without_anchors_is_misuse(attestd: Run, files: Files) -> None:

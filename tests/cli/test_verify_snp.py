@@ -13,11 +13,26 @@ from attestd.claims import ProductLine
 from attestd.codec import dump_time
 from attestd.endorsements import write_bundle
 from attestd.errors import Reason
-from attestd.simulator import AT, CHIPS, AmdVendor, Attester, SnpAttester, SnpReport, Vendor, pem
+from attestd.evidence import HclEvidence
+from attestd.simulator import (
+    AT,
+    CHIPS,
+    AmdVendor,
+    Attester,
+    KeyPair,
+    Registry,
+    SnpAttester,
+    SnpReport,
+    Vendor,
+    pem,
+)
+from attestd.simulator.azure import BOOTED_PCRS
+from attestd.snp.tpm import parse_quote
 from tests.evidence import EVIDENCE, ROOT, SnpCase, snp_cases
 from tests.snp.test_evidence_cases import FAILURES
 
 Run = Callable[..., tuple[int, Any]]
+Terminal = Callable[..., tuple[int, str]]
 
 STATUS: Final = {"verified": 0, "malformed": 2, "rejected": 3, "unavailable": 4}
 # CRLs of AMD's, and when they are in force.
@@ -266,6 +281,40 @@ def test_other_vendors_files_go_with_other_evidence(attestd: Run, staged: Staged
     write_bundle(staged.store / "tdx", vendor.collateral())
     assert attestd(*arguments, "--endorsements", staged.store)[0] == 0
     assert attestd(*staged.verify())[0] == 0
+
+
+def test_terminal_shows_the_key_and_whether_a_crl_was_looked_up(on_terminal: Terminal, staged: Staged) -> None:
+    for sources, crl in (((), "looked up"), ((staged.vcek, staged.ask), "none was there")):
+        status, shown = on_terminal(*staged.verify(*sources))
+        assert (status, shown.splitlines()[0]) == (0, "verified")
+        lines = [line.split(maxsplit=2) for line in shown.splitlines()]
+        assert ["product", "line", "Genoa"] in lines
+        assert ["signing", "key", "vcek"] in lines
+        assert [line.removeprefix("crl").strip() for line in shown.splitlines() if line.startswith("crl ")] == [crl]
+        assert "vtpm:" not in shown
+
+
+def test_terminal_shows_the_vtpm(on_terminal: Terminal, staged: Staged) -> None:
+    evidence = staged.attester.hcl_evidence(KeyPair.ed25519(), Registry()).cpu
+    assert isinstance(evidence, HclEvidence)
+    quote = evidence.tpm_quote
+    staged.report.write_bytes(evidence.hcl_report)
+    beside = ("--tpm-quote", staged.put("quote", quote.message), "--tpm-signature", staged.put("sig", quote.signature))
+    for pcrs in (quote.pcrs, None):
+        told = [] if pcrs is None else ["--tpm-pcrs", staged.put("pcrs", pcrs)]
+        status, shown = on_terminal(*staged.verify(), *beside, *told)
+        assert status == 0
+        rows = dict(line.split("  ", 1) for line in shown.partition("vtpm:\n")[2].partition("\n\n")[0].splitlines())
+        assert rows["extra_data"].strip() == parse_quote(quote.message).extra_data.hex()
+        assert "secure_boot yes" in rows["vm_configuration"]
+        found = [rows[name].strip() for name in rows if name.startswith("pcr ")]
+        assert found == ([] if pcrs is None else [value.hex() for value in BOOTED_PCRS])
+
+
+def test_terminal_shows_what_a_policy_wants(on_terminal: Terminal, staged: Staged) -> None:
+    _, shown = on_terminal(*staged.verify(), "--policy", ROOT / "policies/strict-snp.toml")
+    assert "bits that are set: alias_check_complete, ecc; bits that are not: none" in shown
+    assert "at least: snp, 27" in shown
 
 
 def test_report_data(attestd: Run, staged: Staged) -> None:

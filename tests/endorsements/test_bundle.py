@@ -1,6 +1,6 @@
 import pytest
 
-from attestd.endorsements import Bundle, amd_documents, bundles_in
+from attestd.endorsements import Bundle, amd_documents, bundles_in, nvidia_documents
 from attestd.endorsements.bundle import document_name, file_name
 from attestd.errors import Malformed, Reason, Unavailable
 
@@ -68,6 +68,32 @@ def test_amd_s_documents_are_known_by_how_their_names_end(path: str) -> None:
     "path", ["vcek", "xvcek.der", "vcek.der.bak", "vcek.bin", "crl.hex", "task.pem", "VCEK.der", ""]
 )
 def test_other_names_are_not_amd_s(path: str) -> None:
+    assert document_name(path) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "NV_GPU_DRIVER_GH100_550.144.03.xml",
+        "NV_GPU_VBIOS_1010_0200_882_96005E0001.json",
+        "1010_0200_882_96005E0001_PROD.swidtag",
+        "h100/switchVBIOSRim_NV_SWITCH_BIOS_5612_0002_890_9610550001.xml",
+        "driver_rim.json",
+        "RIM.xml",
+        "nvidia/0123456789abcdef_2f.ocsp",
+        "brom.ors",
+    ],
+)
+def test_nvidia_s_documents_are_known_by_their_names(path: str) -> None:
+    assert document_name(path) == "nvidia"
+    assert nvidia_documents({path: b"1", "pck_crl.der": b"2", "vcek.der": b"3"}) == {path: b"1"}
+    assert (bundles_in({path: b"1"}), amd_documents({path: b"1"})) == ((), {})
+
+
+@pytest.mark.parametrize(
+    "path", ["swidtag", "x.SWIDTAG", "rim.txt", "x.xml", "expected.json", "rim/evidence.json", "x.ocsp.bak", "xNV_.xml"]
+)
+def test_other_names_are_not_nvidia_s(path: str) -> None:
     assert document_name(path) is None
 
 

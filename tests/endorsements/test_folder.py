@@ -2,17 +2,29 @@ import shutil
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from attestd.claims import PckCa
-from attestd.endorsements import Endorsements, FolderEndorsements, HighWater, crl_newness, high_water, write_bundle
+from attestd.endorsements import (
+    Endorsements,
+    FolderEndorsements,
+    HighWater,
+    crl_newness,
+    high_water,
+    rim_newness,
+    write_bundle,
+)
 from attestd.endorsements import folder as folder_module
 from attestd.errors import ConfigurationRefused, Reason, Unavailable
+from attestd.nvgpu.collateral import GpuEndorsements
 from attestd.simulator.amd import AmdVendor
 from attestd.simulator.collateral import Document, timestamp
+from attestd.simulator.gpu_attester import GpuAttester
 from attestd.simulator.keys import p256_key
+from attestd.simulator.nvidia import NvidiaVendor
 from attestd.simulator.pck import Platform
 from attestd.simulator.snp_attester import SnpAttester
 from attestd.simulator.tampering import Signing, swap
@@ -431,3 +443,79 @@ def test_crl_of_amd_s_is_not_forgotten_when_it_expires(store: Path) -> None:
 def test_marks_of_amd_s_crl(store: Path) -> None:
     (crl,) = both(store).snp().crls.values()
     assert crl_newness(ARK, crl) == HighWater("ark_crl", "ARK-Genoa", 4, AMD.issued)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# NVIDIA's
+
+GPU = GpuAttester.of(NvidiaVendor.of())
+RENEWED = GpuAttester.of(NvidiaVendor.of(at=AT + timedelta(days=1)))
+RIMS = {f"{rim_id}.swidtag": raw for rim_id, raw in GPU.rims().items()}
+
+
+@pytest.fixture
+def rims(store: Path) -> Path:
+    for name, raw in RIMS.items():
+        put(store, f"nvidia/{name}", raw)
+    put(store, "nvidia/brom.ocsp", GPU.ocsp("brom"))
+    put(store, "nvidia/rim_signer.ocsp", GPU.ocsp("rim_signer"))
+    return store
+
+
+def all_three(folder: Path, at: datetime = AT) -> Endorsements:
+    roots = (VENDOR.root, AMD.ark, GPU.vendor.root, GPU.vendor.rim_root)
+    return FolderEndorsements(folder, TrustAnchors.load([root.der for root in roots]), at)
+
+
+def rim_digests(gpu: GpuEndorsements) -> set[bytes]:
+    return {rim.sha256 for rim in gpu.manifests.values()}
+
+
+def test_nvidia_s_documents_are_authenticated_and_found(rims: Path) -> None:
+    write_bundle(rims / "tdx", VENDOR.collateral())
+    endorsements = all_three(rims)
+    assert (endorsements.refresh(AT), counts(endorsements.snp())) == ((), (1, 1, [4]))
+    assert rim_digests(endorsements.gpu()) == {sha256(raw).digest() for raw in RIMS.values()}
+    assert len(endorsements.gpu().answers) == 2
+    assert len(endorsements.held()) == 1
+    assert endorsements.gpu() is endorsements.gpu()
+
+
+def test_folder_without_nvidia_s(store: Path) -> None:
+    assert both(store).gpu() == GpuEndorsements()
+
+
+def test_each_file_of_nvidia_s_is_refused_by_itself(rims: Path) -> None:
+    mallory = GpuAttester.of(NvidiaVendor.of(seed="mallory"))
+    put(rims, "nvidia/a.swidtag", mallory.rim("driver"))
+    put(rims, "nvidia/b_rim.json", b"{}")
+    put(rims, "nvidia/c.ocsp", b"no answer")
+    endorsements = all_three(rims)
+    assert [(problem.file, problem.reason) for problem in endorsements.refresh(AT)] == [
+        ("nvidia/a.swidtag", Reason.GPU_RIM_UNTRUSTED_ROOT),
+        ("nvidia/b_rim.json", Reason.GPU_RIM_MALFORMED),
+        ("nvidia/c.ocsp", Reason.GPU_OCSP_MALFORMED),
+    ]
+    assert rim_digests(endorsements.gpu()) == {sha256(raw).digest() for raw in RIMS.values()}
+
+
+def test_what_is_gone_of_nvidia_s_is_held_on_to_and_never_gets_older(rims: Path) -> None:
+    endorsements = all_three(rims)
+    known = endorsements.gpu()
+    renewed = put(rims, "nvidia/aaa.swidtag", RENEWED.rim("driver"))
+    assert endorsements.refresh(AT) == ()
+    newest = rim_digests(endorsements.gpu())
+    assert sha256(RENEWED.rim("driver")).digest() in newest
+    renewed.unlink()
+    (rims / "nvidia/brom.ocsp").unlink()
+    assert endorsements.refresh(AT) == ()
+    assert (rim_digests(endorsements.gpu()), endorsements.gpu().answers) == (newest, known.answers)
+
+
+def test_marks_of_a_rim(rims: Path) -> None:
+    marks = {rim_newness(rim) for rim in all_three(rims).gpu().manifests.values()}
+    begins = GPU.vendor.rim_signer.form.not_before
+    assert marks == {
+        HighWater("gpu_rim", f"driver_GH100_{GPU.gpu.driver_version}", 0, begins),
+        HighWater("gpu_rim", f"vbios_GH100_{GPU.gpu.vbios_version}", 0, begins),
+    }

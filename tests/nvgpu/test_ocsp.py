@@ -397,10 +397,11 @@ def test_responder_with_the_name_of_another_issuer() -> None:
         verified(delegated(responder(lambda form: replace(form, issuer=name("Identity")))))
 
 
-def test_responder_signed_with_another_algorithm() -> None:
-    form_ = replace(form("Responder ICA", "ICA", *RESPONDER_EXTENSIONS), signature_algorithm=ECDSA_SHA256)
+@pytest.mark.parametrize("digest", [SHA256(), SHA384()], ids=["another", "named so alone"])
+def test_responder_certified_with_another_algorithm(digest: SHA256 | SHA384) -> None:
+    changed = replace(form("Responder ICA", "ICA", *RESPONDER_EXTENSIONS), signature_algorithm=ECDSA_SHA256)
     with rejected(Reason.GPU_OCSP_RESPONDER):
-        verified(delegated(sealed(form_, key_of("ICA"), SHA256())))
+        verified(delegated(sealed(changed, key_of("ICA"), digest)))
 
 
 def test_certificate_that_vouches_for_itself() -> None:
@@ -485,12 +486,11 @@ def test_responder_with_a_key_of_another_kind() -> None:
         verified(delegated(short, key))
 
 
-def test_every_byte_of_what_is_signed() -> None:
-    raw = stating().encode()
-    signed = raw.index(by_name(RESPONDER))
-    for at in range(signed, len(raw) - len(RESPONDER.der) - 112, 7):
-        with pytest.raises(EndorsementRejected):
-            verified(flip(at)(raw))
+def test_every_bit_of_an_answer() -> None:
+    raw = AnswerForm().encode()
+    for bit in range(8 * len(raw)):
+        with pytest.raises((EndorsementRejected, Unavailable)):
+            verified(flip(bit // 8, bit % 8)(raw))
 
 
 # When
@@ -686,6 +686,17 @@ def test_expired_answers(status: bytes, state: RevocationState) -> None:
     assert stale.statuses[0].validity is None
 
 
+def test_what_answers_say_holds_while_all_are_in_force() -> None:
+    revocation = authenticate_revocation(PATH, answers_for({"next_update": AT + SECOND}), AT)
+    assert [revocation.holds_at(at) for at in (ISSUED - SECOND, ISSUED, AT + SECOND, AT + 2 * SECOND)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert Revocation(()).holds_at(AT)
+
+
 def test_answer_of_the_future() -> None:
     with rejected(Reason.GPU_OCSP_NOT_YET_VALID):
         authenticate_revocation(PATH, answers_for({"this_update": AT + SECOND}), AT)
@@ -697,11 +708,31 @@ def test_forged_answer_of_a_chain() -> None:
         authenticate_revocation(PATH, [forged, *answers_for()[1:]], AT)
 
 
-def test_the_latest_answer_counts() -> None:
-    later: dict[str, Any] = {"status": revoked(1), "this_update": ISSUED + SECOND, "next_update": AT - SECOND}
-    for answers in ([*answers_for(), *answers_for(later)], [*answers_for(later), *answers_for()]):
+def test_forged_answer_beside_an_authentic_one() -> None:
+    forged = replace(stating(this_update=ISSUED + SECOND, status=GOOD), key=key_of("mallory")).encode()
+    held = answers_for({"status": HOLD})
+    for answers in ([forged, *held], [*held, forged]):
+        assert authenticate_revocation(PATH, answers, AT).statuses[0].state is RevocationState.HOLD
+    with rejected(Reason.GPU_OCSP_SIGNATURE):
+        authenticate_revocation(PATH, [replace(stating(), key=key_of("mallory")).encode(), forged], AT)
+
+
+def test_responder_of_an_expired_answer_may_have_expired() -> None:
+    ends = AT - SECOND
+    short = delegated(responder(lambda form: replace(form, not_after=ends)))
+    stale = replace(short, singles=(SingleForm(next_update=ends),)).encode()
+    assert authenticate_revocation(PATH[:2], [stale], AT).state is RevocationState.STALE
+    with rejected(Reason.GPU_OCSP_RESPONDER):
+        authenticate_revocation(PATH[:2], [replace(short, singles=(SingleForm(next_update=AT),)).encode()], AT)
+
+
+@pytest.mark.parametrize("after", range(1, 9))
+def test_the_latest_answer_counts(after: int) -> None:
+    later: dict[str, Any] = {"this_update": ISSUED + after * SECOND}
+    revoked_later = answers_for(later | {"status": revoked(1), "next_update": AT - SECOND})
+    for answers in ([*answers_for(), *revoked_later], [*revoked_later, *answers_for()]):
         assert authenticate_revocation(PATH, answers, AT).state is RevocationState.REVOKED
-    lifted = [*answers_for({"status": HOLD}), *answers_for({"this_update": ISSUED + SECOND})]
+    lifted = [*answers_for({"status": HOLD}), *answers_for(later)]
     assert authenticate_revocation(PATH, lifted, AT).state is RevocationState.GOOD
 
 

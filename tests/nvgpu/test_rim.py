@@ -287,6 +287,7 @@ def test_hex_of_either_case() -> None:
         attribute("name", None),
         attribute("ns0:minimum", "1"),
         last(Element("ns0:Resource")),
+        lambda resource: replace(resource, name="ns0:File"),
     ],
 )
 def test_other_measurements(index: int, edit: Edit) -> None:

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from attestd.errors import EndorsementRejected, Reason
+from attestd.nvgpu import xmldsig
 from attestd.nvgpu.xmldsig import (
     MAX_CERTIFICATES,
     MAX_DEPTH,
@@ -47,6 +48,7 @@ from tests.refusals import rejected
 SECOND: Final = timedelta(seconds=1)
 CLOSING: Final = b"</SoftwareIdentity>"
 GENUINE_SIGNATURE: Final = RIM[RIM.index(b"<ds:Signature ") : RIM.index(CLOSING)]
+DIGEST: Final = RIM.partition(b"<ds:DigestValue>")[2].partition(b"<")[0]
 VALUE: Final = b64decode(RIM.partition(b"<ds:SignatureValue>")[2].partition(b"<")[0])
 
 
@@ -97,6 +99,16 @@ def test_namespaces_that_surround_signed_info_are_signed() -> None:
     with rejected(Reason.GPU_RIM_SIGNATURE):
         authenticated(swap(b"<ds:Signature ", b'<ds:Signature xmlns:ns8="urn:example" ')(RIM))
     assert authenticated(sealed(outer=attribute("xmlns:ds", XMLDSIG))) == BASELINE
+
+
+def test_relative_namespaces_have_no_canonical_form() -> None:
+    # Canonical XML 1.1, 1.3.
+    for edit in (
+        swap(b"<ds:Signature ", b'<ds:Signature xmlns:x="x" '),
+        swap(b"<ns0:Meta ", b'<ns0:Meta xmlns:x="x" '),
+    ):
+        with rejected(Reason.GPU_RIM_MALFORMED):
+            authenticated(edit(RIM))
 
 
 # N11: changed after it was signed.
@@ -268,6 +280,18 @@ def test_a_genuine_signature_in_another_document(document: xml.Element) -> None:
     assert authenticated(enveloped(DOCUMENT)) == BASELINE
     with rejected(Reason.GPU_RIM_DIGEST):
         authenticated(enveloped(document))
+
+
+def test_what_is_read_is_what_was_digested(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if two ways to look at the document had come apart: the tree that was sent says one thing, its canonical form
+    # what was signed. That alone may count.
+    digest = b64encode(sha384(EVIL.canonical().encode()).digest())
+    sent = enveloped(EVIL).replace(DIGEST, digest)
+    forms = {node.tag: xmldsig._canonical(node) for node in xmldsig._parse(RIM).iter(f"{{{XMLDSIG}}}SignedInfo")}
+    forms[BASELINE.root.name] = DOCUMENT.canonical().encode()
+    assert sent.replace(digest, DIGEST) == enveloped(EVIL) != sent
+    monkeypatch.setattr(xmldsig, "_canonical", lambda node: forms[node.tag])
+    assert authenticated(sent) == BASELINE
 
 
 # N13: what SignedInfo asks for. All of these are signed by the genuine signer.
@@ -594,6 +618,9 @@ def test_what_two_versions_of_canonical_xml_would_inherit_differently(document: 
         RIM.decode().encode("utf-16"),
         RIM.decode().encode("utf-16-le"),
         RIM.decode().encode("utf-16-be"),
+        f"<?xml version='1.0'?>{RIM.decode()}".encode("utf-16-le"),
+        f"<?xml version='1.0'?>{RIM.decode()}".encode("utf-16-be"),
+        f"<?xml version='1.0'?><!DOCTYPE x>{RIM.decode()}".encode("utf-16-le"),
         RIM.decode().encode("utf-32"),
         RIM.decode().encode("utf-7"),
         b"<?xml version='1.0' encoding='UTF-7'?>" + RIM.decode().encode("utf-7"),
@@ -614,6 +641,9 @@ def test_what_two_versions_of_canonical_xml_would_inherit_differently(document: 
         "utf-16",
         "utf-16-le",
         "utf-16-be",
+        "utf-16-le-declared",
+        "utf-16-be-declared",
+        "utf-16-document-type",
         "utf-32",
         "utf-7",
         "utf-7-named",
@@ -659,7 +689,8 @@ def test_depth_is_refused_without_recursion(depth: int) -> None:
 
 def test_size() -> None:
     filler = MAX_DOCUMENT_SIZE - len(sealed(last("")(DOCUMENT)))
-    assert len(raw := sealed(last("x" * filler)(DOCUMENT))) == MAX_DOCUMENT_SIZE
+    raw = sealed(last("x" * filler)(DOCUMENT))
+    assert len(raw) == MAX_DOCUMENT_SIZE
     assert authenticated(raw).root == BASELINE.root
     # Well-formed or not, and whatever stands in it.
     for large in (raw + b"\n", b"x" * (MAX_DOCUMENT_SIZE + 1), bytes(50 * 1024 * 1024)):

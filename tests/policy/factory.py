@@ -7,13 +7,21 @@ from hashlib import sha256
 from typing import Any
 
 from attestd.binding.keys import KeyAlgorithm
+from attestd.binding.verify import BindingGrade
 from attestd.claims import (
     CpuClaims,
     FirmwareVersion,
+    GpuArch,
+    GpuClaims,
+    GpuMode,
+    NvidiaChainClaims,
+    OpaqueFields,
     PckCa,
     PckClaims,
     ProductLine,
     QeClaims,
+    RevocationState,
+    RimClaims,
     SgxClaims,
     SnpClaims,
     TcbClaims,
@@ -23,6 +31,7 @@ from attestd.claims import (
     VekClaims,
 )
 from attestd.evidence import Scheme
+from attestd.nvgpu.topology import Topology
 from attestd.policy import AppraisalPolicy, Check, Facts, KeyFacts, appraise
 from attestd.result import Appraisal, Tier
 from attestd.snp.hcl import VmConfiguration
@@ -98,6 +107,28 @@ SNP = _COMMON | {
     "snp.vtpm_pcrs": '"any"',
     "snp.images": '"any"',
     "snp.denied_measurements": '"none"',
+}
+# Beside TDX; with NVSwitches and without, of any firmware, bound or not.
+GPU = TDX | {
+    "gpu.min_count": '"any"',
+    "gpu.max_count": '"any"',
+    "gpu.switches": '"any"',
+    "gpu.topology": '"any"',
+    "gpu.architectures": '"any"',
+    "gpu.modes": '"any"',
+    "gpu.min_driver_version": '"any"',
+    "gpu.min_vbios_version": '"any"',
+    "gpu.fwid": '"any"',
+    "gpu.nvdec0_measurement": '"any"',
+    "gpu.device_ids": '"any"',
+    "gpu.denied_device_ids": '"none"',
+    "gpu.denied_hwmodels": '"none"',
+    "gpu.max_rim_age_seconds": '"any"',
+    "gpu.denied_rims": '"none"',
+    "gpu.revocation.device": '["good"]',
+    "gpu.revocation.rims": '["good"]',
+    "gpu.min_grade": '"none"',
+    "gpu.boot_gate": "false",
 }
 
 
@@ -274,7 +305,12 @@ FACTS = Facts(
     approved_images={claims.image_digest: frozenset({"worker"}) for claims in (TDX_CLAIMS, SGX_CLAIMS, SNP_CLAIMS)},
     key=KEY,
     vtpm=None,
+    gpus=(),
+    topology=None,
+    grade=BindingGrade.NONE,
 )
+# Of evidence that is judged by itself.
+BARE = FACTS._replace(event_log_replayed=False, approved_images={}, key=None)
 VTPM = VtpmClaims(
     ak_thumbprint=b"k" * 32,
     extra_data=bytes(32),
@@ -291,6 +327,68 @@ VTPM = VtpmClaims(
     user_data=None,
     evidence_id=b"v" * 32,
 )
+_VALIDITY = Validity(not_before=AT - timedelta(days=10), not_after=AT + timedelta(days=20))
+_CHAIN = NvidiaChainClaims(validity=_VALIDITY, window=_VALIDITY, revocation=(RevocationState.GOOD,))
+GPU_CLAIMS = GpuClaims(
+    arch=GpuArch.HOPPER,
+    hwmodel="GH100 A01 GSP BROM",
+    ueid=1,
+    device_id=b"0" * 32,
+    pdi=b"0" * 8,
+    spdm_device_id="NVIDIA:GH100:48B02D92494BADF4",
+    nonce=bytes(32),
+    opaque=OpaqueFields(
+        vbios_version="96.00.9F.00.01",
+        driver_version="580.95.05",
+        project="1010",
+        project_sku="0200",
+        chip_sku="882",
+        nvdec0_status=False,
+        chip_info=None,
+        board_id=None,
+        fwid=b"f" * 48,
+        protected_pcie_status=True,
+        feature_flag=GpuMode.PPCIE,
+        switch_pdis=(),
+        gpu_pdis=(),
+        opaque_version=1,
+        unknown_types=(),
+    ),
+    fwid="match",
+    compared=tuple(range(35)),
+    skipped=(),
+    evidence_id=bytes(32),
+    chain=_CHAIN,
+    driver_rim=RimClaims(
+        id="NV_GPU_DRIVER_GH100_580.95.05", sha256=b"d" * 32, signed_from=AT - timedelta(days=300), chain=_CHAIN
+    ),
+    vbios_rim=RimClaims(
+        id="NV_GPU_VBIOS_1010_0200_882_96009F0001", sha256=b"v" * 32, signed_from=AT - timedelta(days=400), chain=_CHAIN
+    ),
+    validity=_VALIDITY,
+    endorsement_digests=(),
+)
+SWITCH_CLAIMS = GPU_CLAIMS._replace(
+    arch=GpuArch.LS10,
+    hwmodel="LS_10 A01 FSP BROM",
+    device_id=b"s" * 32,
+    pdi=b"s" * 8,
+    opaque=GPU_CLAIMS.opaque._replace(
+        vbios_version="96.10.73.00.01", driver_version=None, fwid=None, protected_pcie_status=None, feature_flag=None
+    ),
+    fwid="absent",
+    driver_rim=None,
+    vbios_rim=RimClaims(
+        id="NV_SWITCH_BIOS_5612_0002_890_9610730001",
+        sha256=b"b" * 32,
+        signed_from=AT - timedelta(days=350),
+        chain=_CHAIN,
+    ),
+)
+TOPOLOGY = Topology(GpuArch.HOPPER, GpuMode.PPCIE, (b"0" * 8, b"1" * 8), (b"s" * 8,), ())
+# Two GPUs and the switch between them.
+GPUS = (GPU_CLAIMS, GPU_CLAIMS._replace(device_id=b"1" * 32, pdi=b"1" * 8), SWITCH_CLAIMS)
+GPU_FACTS = FACTS._replace(gpus=GPUS, topology=TOPOLOGY, grade=BindingGrade.MUTUAL)
 
 REGISTERS: dict[str, Any] = {
     name: getattr(TDX_CLAIMS, name)
@@ -345,6 +443,14 @@ class Case:
     good: CpuClaims = TDX_CLAIMS
     good_facts: Facts = FACTS
     fields: Mapping[str, str] = field(default_factory=lambda: TDX)
+
+
+def with_gpu(number: int = 1, facts: Facts = GPU_FACTS, **changes: Any) -> Facts:
+    """Return the facts of a machine one of whose devices is another one; what a report says goes by its name, too."""
+    gpu = facts.gpus[number]
+    opaque = {name: changes.pop(name) for name in tuple(changes) if name in OpaqueFields._fields and name != "fwid"}
+    other = gpu._replace(opaque=gpu.opaque._replace(**opaque), **changes)
+    return facts._replace(gpus=(*facts.gpus[:number], other, *facts.gpus[number + 1 :]))
 
 
 def with_pcrs(pcrs: Mapping[int, bytes] | None) -> Facts:

@@ -19,6 +19,7 @@ from tests.policy.factory import (
     REGISTERS,
     SGX,
     SGX_CLAIMS,
+    SNP,
     TDX,
     TDX_CLAIMS,
     Case,
@@ -346,7 +347,7 @@ def test_bare_evidence_is_judged_without_a_key() -> None:
     assert len(faults(verdict(policy))) == 2
     bare = verdict(policy, facts=BARE)
     assert bare.tier is Tier.AFFIRMING
-    assert {found.check for found in bare.findings} == {Check.DEBUG, Check.FLAGS, Check.TCB_STATUS}
+    assert {found.check for found in bare.findings} == {Check.DEBUG, Check.FLAGS, Check.TCB_STATUS, Check.GPU}
 
 
 def test_any_flag_but_debug() -> None:
@@ -425,6 +426,12 @@ def test_an_approved_image_is_shown_with_what_it_was_approved_for() -> None:
     both = with_key(role="proxy")._replace(approved_images={digest: frozenset({"worker", "proxy"})})
     assert verdict(policy, facts=both).tier is Tier.AFFIRMING
     assert verdict(policy, facts=BARE).tier is Tier.AFFIRMING
+
+
+@pytest.mark.parametrize(("tee", "edits"), [("tdx", TDX), ("sgx", SGX), ("snp", SNP)])
+def test_a_policy_tells_whether_it_takes_registered_images(tee: str, edits: dict[str, str]) -> None:
+    assert load(edits, {f"{tee}.images": '"registered"'}).takes_registered_images
+    assert not load(edits, {f"{tee}.images": '"any"'}).takes_registered_images
 
 
 def test_the_same_measurements_may_serve_two_roles() -> None:

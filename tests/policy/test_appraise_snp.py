@@ -36,6 +36,7 @@ from tests.policy.factory import (
     with_pcrs,
 )
 from tests.policy.test_appraise import CASES
+from tests.policy.test_appraise_gpu import GPU_CASES
 
 OTHER = b"x" * 48
 MASKED = bytes(64)
@@ -208,7 +209,8 @@ def test_one_thing_wrong_is_one_finding(found: Case) -> None:
 
 def test_every_check_has_a_case() -> None:
     bits = {Check.GUEST_POLICY, Check.DENIED_MEASUREMENT}
-    assert {found.check for found in (*CASES.values(), *SNP_CASES.values())} | bits == set(Check)
+    cases = (*CASES.values(), *SNP_CASES.values(), *GPU_CASES.values())
+    assert {found.check for found in cases} | bits == set(Check)
 
 
 @pytest.mark.parametrize("name", GUEST_POLICY_BITS)

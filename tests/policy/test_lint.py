@@ -8,7 +8,7 @@ import pytest
 from attestd.claims import Flag
 from attestd.policy import lint
 from attestd.policy.lint import HARMLESS_FLAGS, LONG_GRACE
-from tests.policy.factory import MODEL, REGISTERS, SGX, SNP, TDX, floor, image, load, pcr_rule, status, tcb
+from tests.policy.factory import GPU, MODEL, REGISTERS, SGX, SNP, TDX, floor, image, load, pcr_rule, status, tcb
 
 DIGEST = "ab" * 32
 END = "2027-01-01T00:00:00Z"
@@ -242,3 +242,108 @@ def test_pcrs_are_vouched_for_by_a_paravisor_that_is_pinned(edits: dict[str, str
     pcrs = pcr_rule({4: (b"4" * 32,)})
     added = set(lint(load(STRICT_SNP, {**edits, **pcrs}))) - set(lint(load(STRICT_SNP, edits)))
     assert [remark.partition(": ")[0] for remark in added] == ["snp.vtpm_pcrs"] * open_
+
+
+def test_registered_paravisors_with_any_pcrs_are_remarked() -> None:
+    """Each by itself says less: together, one approval lets in whatever guest there is."""
+    either = [{"snp.vtpm_pcrs": '"any"'}, {"snp.images": '"registered"'}]
+    apart = {remark for edits in either for remark in lint(load(STRICT_SNP, edits))}
+    (together,) = set(lint(load(STRICT_SNP, either[0] | either[1]))) - apart
+    assert together.startswith("snp.images: a paravisor that the registry approves stands for whatever runs below it")
+
+
+@pytest.mark.parametrize(
+    ("pinned", "remarked"),
+    [((16,), True), ((23,), True), ((16, 23), True), ((4,), False), ((16, 4), False), ((4, 23), False), ((17,), False)],
+)
+def test_pcrs_that_the_guest_can_reset_say_nothing_alone(pinned: tuple[int, ...], *, remarked: bool) -> None:
+    remarks = lint(load(STRICT_SNP, pcr_rule(dict.fromkeys(pinned, (b"p" * 32,)))))
+    assert [remark.partition(":")[0] for remark in remarks] == ["snp.vtpm_pcrs"] * remarked
+    assert all("reset" in remark for remark in remarks)
+
+
+# GPUs
+
+STRICT_GPU: dict[str, str] = {
+    path: value
+    for path, value in {
+        **GPU,
+        **STRICT_TDX,
+        "gpu.min_count": "1",
+        "gpu.switches": "[0, 4]",
+        "gpu.topology": '"required"',
+        "gpu.architectures": '["HOPPER"]',
+        "gpu.modes": '["SPT", "PPCIE"]',
+        "gpu.min_driver_version": None,
+        "gpu.min_driver_version.HOPPER": '"580.0"',
+        "gpu.min_vbios_version": None,
+        "gpu.min_vbios_version.HOPPER": '"96.00.9F.00.01"',
+        "gpu.min_vbios_version.LS10": '"96.10.73.00.01"',
+        "gpu.fwid": '"required"',
+        "gpu.max_rim_age_seconds": "63072000",
+        "gpu.min_grade": '"mutual"',
+    }.items()
+    if value is not None
+}
+WITHOUT_LS10: dict[str, str | None] = {"gpu.min_vbios_version.LS10": None}
+
+
+def test_nothing_is_said_of_gpus_of_which_everything_is_demanded() -> None:
+    assert lint(load(STRICT_GPU)) == ()
+    assert lint(load(STRICT_GPU, {"bindings": '["cocoon", "attestd/v1"]'})) == ()
+    assert lint(load(STRICT_GPU, {"gpu.switches": '"none"', **WITHOUT_LS10})) == ()
+    assert lint(load(STRICT_GPU, {"gpu.switches": '"none"', "gpu.modes": '["SPT"]'})) == ()
+    assert lint(load(STRICT_GPU, {"gpu.switches": "[4]", "gpu.modes": '["PPCIE"]'})) == ()
+
+
+@pytest.mark.parametrize(
+    ("edits", "member"),
+    [
+        ({"gpu.min_count": '"any"'}, "gpu.min_count"),
+        ({"gpu.topology": '"any"'}, "gpu.topology"),
+        ({"gpu.modes": '"any"'}, "gpu.modes"),
+        ({"gpu.modes": '["SPT"]', "gpu.switches": "[4]"}, "gpu.switches"),
+        ({"gpu.modes": '["PPCIE"]', "gpu.switches": '"none"'}, "gpu.switches"),
+        (WITHOUT_LS10, "gpu.min_vbios_version"),
+        ({**WITHOUT_LS10, "gpu.switches": '"any"'}, "gpu.min_vbios_version"),
+        ({"gpu.min_driver_version.HOPPER": None, "gpu.min_driver_version": '"any"'}, "gpu.min_driver_version"),
+        (
+            {**WITHOUT_LS10, "gpu.min_vbios_version.HOPPER": None, "gpu.min_vbios_version": '"any"'},
+            "gpu.min_vbios_version",
+        ),
+        ({"gpu.fwid": '"any"'}, "gpu.fwid"),
+        (
+            {"gpu.device_ids": f'["{DIGEST}"]', "gpu.denied_device_ids": f'["{DIGEST}"]'},
+            "gpu.denied_device_ids",
+        ),
+        ({"gpu.max_rim_age_seconds": '"any"'}, "gpu.max_rim_age_seconds"),
+        ({"gpu.revocation.device": '["good", "hold"]'}, "gpu.revocation.device"),
+        ({"gpu.revocation.rims": '["stale", "good"]'}, "gpu.revocation.rims"),
+        ({"gpu.revocation.rims": '["good", "unavailable"]'}, "gpu.revocation.rims"),
+        ({"gpu.min_grade": '"none"'}, "gpu.min_grade"),
+        ({"gpu.min_grade": '"same-challenge"'}, "gpu.min_grade"),
+        ({"gpu.min_grade": '"key-bound"'}, "gpu.min_grade"),
+        ({"bindings": '["cocoon"]'}, "gpu.min_grade"),
+        ({"gpu.boot_gate": "true"}, "gpu.boot_gate"),
+    ],
+)
+def test_one_thing_lax_of_gpus_is_one_remark(edits: dict[str, str | None], member: str) -> None:
+    (remark,) = lint(load(STRICT_GPU, edits))
+    assert remark.partition(": ")[0] == member
+
+
+def test_any_architecture_has_no_floor_but_one() -> None:
+    remarks = lint(load(STRICT_GPU, {"gpu.architectures": '"any"'}))
+    assert [remark.partition(": ")[0] for remark in remarks] == [
+        "gpu.architectures",
+        "gpu.min_driver_version",
+        "gpu.min_vbios_version",
+    ]
+    assert all("BLACKWELL" in remark for remark in remarks[1:])
+
+
+def test_whether_evidence_without_gpus_is_accepted_is_told() -> None:
+    (refused,) = lint(load(STRICT_GPU, {"gpu.min_count": '"any"'}))
+    assert refused.endswith("refused by min_grade alone")
+    accepted, _ = lint(load(STRICT_GPU, {"gpu.min_count": '"any"', "gpu.min_grade": '"none"'}))
+    assert accepted.endswith("accepted")

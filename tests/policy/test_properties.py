@@ -8,13 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attestd.binding.keys import KeyAlgorithm
-from attestd.claims import CpuClaims, FirmwareVersion, Flag, PckCa, ProductLine, TcbStatus, TcbVersion
+from attestd.binding.verify import BindingGrade
+from attestd.claims import (
+    CpuClaims,
+    FirmwareVersion,
+    Flag,
+    GpuArch,
+    GpuMode,
+    PckCa,
+    ProductLine,
+    RevocationState,
+    TcbStatus,
+    TcbVersion,
+)
 from attestd.errors import ConfigurationRefused, Reason
 from attestd.evidence import Scheme
 from attestd.policy import AppraisalPolicy, Check, Facts, KeyFacts, appraise, lint
 from attestd.result import Tier
 from attestd.validity import Validity
 from tests.policy.factory import (
+    GPU,
+    GPU_CLAIMS,
     PCK,
     SGX,
     SGX_CLAIMS,
@@ -23,6 +37,7 @@ from tests.policy.factory import (
     TCB,
     TDX,
     TDX_CLAIMS,
+    TOPOLOGY,
     VTPM,
     floor,
     image,
@@ -76,7 +91,7 @@ def test_a_shipped_policy_with_one_edit_is_refused_or_loaded(raw: bytes, data: s
     load_or_refuse(raw[:start] + data.draw(st.one_of(st.binary(max_size=4), scraps.map(str.encode))) + raw[stop:])
 
 
-@given(st.sampled_from([TDX, SGX, SNP]), st.data(), literals)
+@given(st.sampled_from([TDX, SGX, SNP, GPU]), st.data(), literals)
 def test_a_policy_with_one_other_value_is_refused_or_loaded(
     fields: dict[str, str], data: st.DataObject, literal: str
 ) -> None:
@@ -175,6 +190,40 @@ keys = st.builds(
     models=st.lists(st.binary(min_size=32, max_size=32), max_size=2).map(tuple),
     approved_models=st.frozensets(st.binary(min_size=32, max_size=32), max_size=2),
 )
+states = st.lists(st.sampled_from(RevocationState), max_size=2).map(tuple)
+chains = states.map(lambda found: GPU_CLAIMS.chain._replace(revocation=found))
+rims = st.builds(
+    lambda digest, signed_from, chain: GPU_CLAIMS.vbios_rim._replace(
+        sha256=digest, signed_from=signed_from, chain=chain
+    ),
+    st.sampled_from([b"v" * 32, b"\xab" * 32]),
+    times,
+    chains,
+)
+versions = st.one_of(st.none(), st.sampled_from(["580.95.05", "545.00", "0"]), st.text(max_size=4))
+gpus = st.builds(
+    lambda driver, vbios, claims: GPU_CLAIMS._replace(
+        opaque=GPU_CLAIMS.opaque._replace(driver_version=driver, vbios_version=vbios or ""), **claims
+    ),
+    versions,
+    versions,
+    st.fixed_dictionaries(
+        {
+            "arch": st.sampled_from(GpuArch),
+            "device_id": st.sampled_from([bytes(32), b"\xab" * 32]),
+            "fwid": st.sampled_from(["match", "absent"]),
+            "skipped": st.sampled_from([(), (35,)]),
+            "chain": chains,
+            "driver_rim": st.one_of(st.none(), rims),
+            "vbios_rim": rims,
+        }
+    ),
+)
+topologies = st.builds(
+    lambda mode, absent: TOPOLOGY._replace(mode=mode, absent_switches=absent),
+    st.one_of(st.none(), st.sampled_from(GpuMode)),
+    st.sampled_from([(), (bytes(8),)]),
+)
 image_roles = st.frozensets(st.sampled_from(["worker", "proxy"]))
 facts = st.builds(
     Facts,
@@ -187,6 +236,9 @@ facts = st.builds(
     ),
     key=st.one_of(st.none(), keys),
     vtpm=st.sampled_from([None, VTPM, VTPM._replace(pcrs=None)]),
+    gpus=st.lists(gpus, max_size=3).map(tuple),
+    topology=st.one_of(st.none(), topologies),
+    grade=st.sampled_from(BindingGrade),
 )
 
 
@@ -255,6 +307,26 @@ EVERYTHING_OF_SNP = {
     "snp.denied_measurements": CHIP,
     "snp.images": f"[{image(not_after=END, image_digest=SNP_CLAIMS.image_digest, min_guest_svn=9)}]",
 }
+EVERYTHING_OF_GPUS: dict[str, str | None] = {
+    **STRICT,
+    "gpu.min_count": "1",
+    "gpu.max_count": "2",
+    "gpu.switches": '"none"',
+    "gpu.topology": '"required"',
+    "gpu.architectures": '["HOPPER"]',
+    "gpu.modes": '["PPCIE", "unstated"]',
+    "gpu.min_driver_version": '{ HOPPER = "580.0" }',
+    "gpu.min_vbios_version": '{ HOPPER = "96.00.9F.00.01" }',
+    "gpu.fwid": '"required"',
+    "gpu.nvdec0_measurement": '"required"',
+    "gpu.device_ids": CHIP,
+    "gpu.denied_device_ids": CHIP,
+    "gpu.denied_hwmodels": '["GH100 A01 GSP BROM"]',
+    "gpu.max_rim_age_seconds": "60",
+    "gpu.denied_rims": CHIP,
+    "gpu.revocation.rims": '["good", "stale"]',
+    "gpu.min_grade": '"key-bound"',
+}
 POLICIES = [
     load(
         TDX,
@@ -273,6 +345,8 @@ POLICIES = [
     load(SNP, {**EVERYTHING_OF_SNP, "snp.images": '"registered"'}),
     load(SNP, {"snp.vtpm_pcrs": '"none"'}),
     load(TDX, everything("tdx", '"registered"')),
+    load(GPU, EVERYTHING_OF_GPUS),
+    load(GPU, {"gpu.boot_gate": "true"}),
     load(SGX, everything("sgx", '"registered"')),
     *map(AppraisalPolicy.load, SHIPPED),
 ]
@@ -287,3 +361,4 @@ def test_appraisal_is_total(policy: AppraisalPolicy, claims: CpuClaims, facts: F
     assert appraisal.tier is max((found.outcome for found in appraisal.findings), key=lambda tier: tier.rank)
     assert appraisal.not_after <= claims.validity.not_after
     assert not (Flag.DEBUG in claims.flags and appraisal.tier is Tier.AFFIRMING)
+    assert not (facts.gpus and policy.gpu is None and appraisal.tier is Tier.AFFIRMING)

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from attestd import verifier
-from attestd.claims import Flag, ProductLine, SgxClaims, TcbStatus, TdxClaims
+from attestd.binding.verify import BindingGrade
+from attestd.claims import Flag, GpuArch, GpuMode, ProductLine, RevocationState, SgxClaims, TcbStatus, TdxClaims
 from attestd.evidence import HclEvidence, Scheme, TpmQuoteEvidence
+from attestd.nvgpu.topology import Topology
 from attestd.policy import AppraisalPolicy, Check, Facts, appraise, lint
 from attestd.policy.amd_rules import TCB_VERSIONS
 from attestd.result import Appraisal, Tier
@@ -21,11 +23,14 @@ from tests.policy.factory import (
     AT,
     FACTS,
     GENOA_TCB,
+    GPU_CLAIMS,
     REGISTERS,
     SGX_CLAIMS,
     SNP,
     SNP_CLAIMS,
+    SWITCH_CLAIMS,
     TDX_CLAIMS,
+    TOPOLOGY,
     changed,
     faults,
     finding,
@@ -33,6 +38,7 @@ from tests.policy.factory import (
     load,
     pcr_rule,
     verdict,
+    with_gpu,
     with_key,
     with_pcrs,
     with_tcb,
@@ -64,6 +70,8 @@ def test_what_is_remarked_of_the_shipped_policies_is_meant() -> None:
     ]
     for tee in ("tdx", "snp"):
         assert [remark.partition(":")[0] for remark in lint(shipped(f"cocoon-{tee}"))] == [f"{tee}.images"]
+        with_gpus = [remark.partition(":")[0] for remark in lint(shipped(f"cocoon-{tee}-h100"))]
+        assert with_gpus == [f"{tee}.images", "gpu.min_vbios_version"]
     assert [remark.partition(":")[0] for remark in lint(shipped("strict-snp"))] == ["snp.images"]
 
 
@@ -242,6 +250,7 @@ def azure(policy: AppraisalPolicy) -> Appraisal:
     vek = vek_of(case.vek or b"", case.issuer, case.anchors, case.at)
     result = verifier.appraise(
         verifier.AmdSubject(parse_attestation(cpu), vek, None),
+        gpus=(),
         evidence=None,
         policy=policy,
         registry_id="test",
@@ -278,11 +287,93 @@ def test_cocoon_accepts_approved_images_alone() -> None:
     assert verdict(shipped("strict-snp"), other).tier is Tier.AFFIRMING
 
 
+# GPUs
+
+H100_POLICIES = ("cocoon-tdx-h100", "cocoon-snp-h100")
+EIGHT = tuple(GPU_CLAIMS._replace(device_id=bytes([number]) * 32, skipped=(35,)) for number in range(8))
+FOUR = tuple(SWITCH_CLAIMS._replace(device_id=bytes([number]) * 32) for number in range(8, 12))
+ONE = EIGHT[:1]
+ALONE = Topology(GpuArch.HOPPER, GpuMode.SPT, (b"0" * 8,), (), ())
+WORKER = with_key(role="worker")._replace(gpus=ONE, topology=ALONE, grade=BindingGrade.MUTUAL)
+WHOLE = WORKER._replace(gpus=(*EIGHT, *FOUR), topology=TOPOLOGY)
+
+
+def with_h100(name: str, facts: Facts) -> Appraisal:
+    """Appraise GPUs beside a CPU whose evidence is right in every respect."""
+    if name == "cocoon-snp-h100":
+        return verdict(shipped(name), GOOD, facts)
+    raw = (ROOT / "policies" / f"{name}.toml").read_text()
+    policy = AppraisalPolicy.load(raw.replace(COCOON_IMAGE.hex(), TDX_CLAIMS.image_digest.hex()).encode())
+    return verdict(policy, TDX_CLAIMS, facts)
+
+
+@pytest.mark.parametrize("name", H100_POLICIES)
+@pytest.mark.parametrize("facts", [WORKER, WHOLE], ids=["one", "eight"])
+def test_h100_accepts_one_gpu_and_a_whole_machine(name: str, facts: Facts) -> None:
+    judged = with_h100(name, facts)
+    assert (judged.tier, faults(judged)) == (Tier.AFFIRMING, {})
+
+
+@pytest.mark.parametrize("name", H100_POLICIES)
+@pytest.mark.parametrize(
+    ("facts", "check"),
+    [
+        (WORKER._replace(gpus=(), topology=None), Check.GPU_COUNT),
+        (WHOLE._replace(gpus=(*EIGHT, GPU_CLAIMS, *FOUR)), Check.GPU_COUNT),
+        (WHOLE._replace(gpus=(*EIGHT, *FOUR[:3])), Check.GPU_SWITCHES),
+        (
+            WHOLE._replace(gpus=EIGHT, topology=TOPOLOGY._replace(absent_switches=(b"s" * 8,))),
+            Check.GPU_TOPOLOGY,
+        ),
+        (WORKER._replace(topology=ALONE._replace(mode=None)), Check.GPU_MODE),
+        (WORKER._replace(topology=ALONE._replace(mode=GpuMode.MPT)), Check.GPU_MODE),
+        (with_gpu(0, WORKER, driver_version="575.57.08"), Check.GPU_DRIVER_VERSION),
+        (with_gpu(0, WORKER, fwid="absent"), Check.GPU_FWID),
+        (WORKER._replace(grade=BindingGrade.NONE), Check.GPU_GRADE),
+        (WORKER._replace(grade=BindingGrade.KEY_BOUND), Check.GPU_GRADE),
+        *(
+            (with_gpu(0, WORKER, chain=GPU_CLAIMS.chain._replace(revocation=(state,))), Check.GPU_REVOCATION)
+            for state in RevocationState
+            if state is not RevocationState.GOOD
+        ),
+    ],
+)
+def test_what_h100_refuses(name: str, facts: Facts, check: Check) -> None:
+    """N09, N25, X01, X02, X03."""
+    found = set(faults(with_h100(name, facts)))
+    assert found == {check}
+
+
+@pytest.mark.parametrize("name", H100_POLICIES)
+def test_h100_accepts_no_other_architecture(name: str) -> None:
+    facts = with_gpu(0, WORKER, arch=GpuArch.BLACKWELL)
+    # Nor is there a floor of its driver.
+    assert set(faults(with_h100(name, facts))) == {Check.GPU_ARCHITECTURE, Check.GPU_DRIVER_VERSION}
+
+
+@pytest.mark.parametrize("tee", ["tdx", "snp"])
+def test_h100_says_of_the_cpu_what_the_policy_without_gpus_says(tee: str) -> None:
+    plain, with_gpus = (
+        tomllib.loads((ROOT / "policies" / f"cocoon-{tee}{suffix}.toml").read_text()) for suffix in ("", "-h100")
+    )
+    assert with_gpus[tee] == plain[tee]
+    changed_members = {name for name in plain if plain[name] != with_gpus[name]}
+    assert changed_members <= {"name", "description", "bindings"}
+    assert with_gpus["bindings"] == ["attestd/v1"]
+
+
+@pytest.mark.parametrize("name", ["strict-tdx", "cocoon-tdx", "strict-snp", "cocoon-snp"])
+def test_a_policy_of_cpus_accepts_no_gpus(name: str) -> None:
+    """X04."""
+    claims = TDX_CLAIMS if "tdx" in name else GOOD
+    assert faults(verdict(shipped(name), claims, WORKER))[Check.GPU] is Tier.CONTRAINDICATED
+
+
 def floor_table() -> dict[str, Any]:
     return tomllib.loads((ROOT / "policies/tables/snp-tcb-floors.toml").read_text())
 
 
-@pytest.mark.parametrize("name", SNP_POLICIES)
+@pytest.mark.parametrize("name", [*SNP_POLICIES, "cocoon-snp-h100"])
 def test_a_shipped_policy_has_the_floors_of_the_table(name: str) -> None:
     table, policy = floor_table(), tomllib.loads((ROOT / "policies" / f"{name}.toml").read_text())
     assert policy["snp"]["tcb"]["table"] == f"{table['name']} {table['version']}"
@@ -315,4 +406,4 @@ def readme_examples() -> list[str]:
 
 
 def test_the_examples_in_the_readme_are_toml() -> None:
-    assert len([tomllib.loads(example) for example in readme_examples()]) == 8
+    assert len([tomllib.loads(example) for example in readme_examples()]) == 9

@@ -31,7 +31,11 @@ def test_marks_rise_and_never_fall(registry: Registry) -> None:
 
 
 def test_reason_names_what_fell(registry: Registry) -> None:
-    for kind, reason in (("ark_crl", Reason.SNP_CRL_ROLLBACK), ("root_crl", Reason.TDX_ROLLBACK)):
+    for kind, reason in (
+        ("ark_crl", Reason.SNP_CRL_ROLLBACK),
+        ("gpu_rim", Reason.GPU_RIM_ROLLBACK),
+        ("root_crl", Reason.TDX_ROLLBACK),
+    ):
         observe(registry, Mark(kind, "name", 5))
         with pytest.raises(EndorsementRejected) as caught:
             observe(registry, Mark(kind, "name", 4))
@@ -53,6 +57,17 @@ def test_one_fallen_mark_leaves_all_as_they_were(registry: Registry) -> None:
     with pytest.raises(EndorsementRejected):
         observe(registry, Mark("tcb", "a", 6), Mark("tcb", "b", 4))
     assert registry.read(high_water.highest, "tcb", "a") == 5
+
+
+def test_each_mark_rises_by_itself(registry: Registry) -> None:
+    def observed(*marks: Mark) -> frozenset[str]:
+        return registry.write(high_water.observe_each, marks, NOW).result()
+
+    assert observed(Mark("rim", "a", 5), Mark("rim", "b", 5)) == frozenset()
+    assert observed(Mark("rim", "a", 4), Mark("rim", "b", 6), Mark("rim", "c", 0)) == {"a"}
+    assert [registry.read(high_water.highest, "rim", id_) for id_ in "abc"] == [5, 6, 0]
+    assert observed(Mark("rim", "a", 5), Mark("rim", "b", 6)) == frozenset()
+    assert observed() == frozenset()
 
 
 def test_only_a_mark_that_rose_changes_what_others_know(sqlite_url: str, opener: Opener) -> None:

@@ -148,6 +148,32 @@ def test_a_platform_belongs_to_one_provider(registry: Registry) -> None:
     register(registry, 3, key=new_key(3, platform=new_key(1).platform))
 
 
+def test_a_gpu_belongs_to_one_provider(registry: Registry) -> None:
+    prepare(registry, "bob")
+    one, two, three = (digest("gpu", number) for number in range(3))
+    register(registry, 1, key=new_key(1, devices=(one, two)))
+    value = challenge(registry, 2, "bob")
+    for devices in ((two,), (three, one), (one, two)):
+        lent = new_result(2, provider="bob", key=new_key(2, devices=devices))
+        assert refused(registry, lent) is Reason.PLATFORM_CONFLICT
+    assert still_good(registry, value, "bob")
+    # The one that was refused beside it is nobody's; those that are claimed go from machine to machine.
+    assert record(registry, new_result(2, provider="bob", key=new_key(2, devices=(three,)))).created
+    register(registry, 3, key=new_key(3, devices=(two, digest("gpu", 4), one)))
+    challenge(registry, 4)
+    assert refused(registry, new_result(4, key=new_key(4, devices=(digest("gpu", 4), three)))) is (
+        Reason.PLATFORM_CONFLICT
+    )
+
+
+def test_a_gpu_without_a_key_is_nobody_s(registry: Registry) -> None:
+    prepare(registry, "bob")
+    challenge(registry, 1)
+    assert record(registry, new_result(1, tier=Tier.CONTRAINDICATED)).created
+    challenge(registry, 2, "bob")
+    assert record(registry, new_result(2, provider="bob", key=new_key(2, devices=(digest("gpu", 1),)))).created
+
+
 def test_a_platform_has_a_bounded_number_of_live_keys(registry: Registry) -> None:
     platform = digest("one platform")
     for number in (1, 2):

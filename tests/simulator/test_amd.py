@@ -194,7 +194,10 @@ def test_evidence_binds_its_key(scheme: Scheme) -> None:
     evidence = GENOA_ATTESTER.evidence(KEY, REGISTRY, MODELS, scheme=scheme)
     assert isinstance(evidence.cpu, SnpEvidence)
     report_data = parse_report(evidence.cpu.report).body.report_data
-    assert verify_binding(evidence, registry_id=REGISTRY.registry_id, report_data=report_data, at=AT).scheme is scheme
+    assert (
+        verify_binding(evidence, registry_id=REGISTRY.registry_id, report_data=report_data, gpu_nonces=(), at=AT).scheme
+        is scheme
+    )
     assert load_evidence_json(dump_evidence_json(evidence)) == evidence
     assert evidence.cpu.certificates == GENOA_ATTESTER.certificate_table()
 
@@ -210,7 +213,9 @@ def test_evidence_of_azure(scheme: Scheme) -> None:
     assert evidence.cpu.tpm_quote.pcrs == b"".join(pcrs)
     vtpm = verify_vtpm(claims, hcl, quote, evidence.cpu.tpm_quote.signature, pcrs)
     require_nonce(vtpm, vtpm_extra_data(REGISTRY.report_data(KEY, MODELS, scheme)))
-    bound = verify_binding(evidence, registry_id=REGISTRY.registry_id, report_data=vtpm.extra_data, at=AT)
+    bound = verify_binding(
+        evidence, registry_id=REGISTRY.registry_id, report_data=vtpm.extra_data, gpu_nonces=(), at=AT
+    )
     assert bound.scheme is scheme
 
 

@@ -87,7 +87,9 @@ def test_evidence_binds_its_key(name: str, scheme: Scheme) -> None:
     evidence = ATTESTER.evidence(KEYS[name], REGISTRY, MODELS, scheme=scheme)
     cpu = evidence.cpu
     assert isinstance(cpu, QuoteEvidence)
-    bound = verify_binding(evidence, registry_id=REGISTRY.registry_id, report_data=cpu.quote[568:632], at=AT)
+    bound = verify_binding(
+        evidence, registry_id=REGISTRY.registry_id, report_data=cpu.quote[568:632], gpu_nonces=(), at=AT
+    )
     assert bound.scheme is scheme
     assert load_evidence_json(dump_evidence_json(evidence)) == evidence
 
@@ -99,7 +101,9 @@ def test_evidence_of_cocoon() -> None:
     assert isinstance(cpu, RaTlsEvidence)
     assert cpu.event_log == ccel()
     assert cpu.certificate == ATTESTER.cocoon_certificate(key)
-    bound = verify_binding(evidence, registry_id=REGISTRY.registry_id, report_data=sha512(key.raw).digest(), at=AT)
+    bound = verify_binding(
+        evidence, registry_id=REGISTRY.registry_id, report_data=sha512(key.raw).digest(), gpu_nonces=(), at=AT
+    )
     assert bound.role == "proxy"
     assert load_evidence_json(dump_evidence_json(evidence)) == evidence
 

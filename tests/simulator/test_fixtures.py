@@ -12,7 +12,7 @@ from cryptography import x509
 from attestd.claims import IntelClaims, ProductLine, SnpClaims
 from attestd.codec import dump_time, load_pem, load_time
 from attestd.errors import AttestdError
-from attestd.policy import AppraisalPolicy, Facts, appraise
+from attestd.policy import AppraisalPolicy, appraise
 from attestd.result import Tier
 from attestd.simulator import AT, REPRODUCIBLE, AmdVendor, Vendor
 from attestd.simulator.__main__ import main
@@ -32,6 +32,7 @@ from attestd.tdx.quote import parse_quote
 from attestd.tdx.verify import verify
 from attestd.x509 import TrustAnchors
 from tests.evidence import ROOT
+from tests.policy.factory import BARE
 
 FIXTURES = ROOT / "fixtures"
 CASES = sorted(path.name for path in (FIXTURES / "tdx").iterdir())
@@ -163,13 +164,7 @@ def test_each_report_verifies_as_expected(case: str) -> None:
             shown = getattr(claims, name)
             # What a version does not have is zero in the report, and nothing in the claims.
             assert (shown.hex() if isinstance(shown, bytes) else shown or 0) == value
-    facts = Facts(
-        event_log_replayed=False,
-        collateral_issued_at=None,
-        approved_images={},
-        key=None,
-        vtpm=verified_vtpm(folder, claims),
-    )
+    facts = BARE._replace(collateral_issued_at=None, vtpm=verified_vtpm(folder, claims))
     appraisal = appraise(STRICT_SNP, claims, facts, load_time(described["verification_time_iso"]))
     assert (appraisal.tier is Tier.AFFIRMING) is expected["strict_policy_accepts"]
 

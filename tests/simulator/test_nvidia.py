@@ -1,5 +1,6 @@
 """NVIDIA's side: what is not asked for is as the vendor makes it, and what is asked for is all that differs."""
 
+import hmac
 from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import timedelta
@@ -14,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from lxml import etree
 
 from attestd.binding import transcript
-from attestd.binding.verify import verify_binding
+from attestd.binding.verify import BindingGrade, verify_binding
 from attestd.claims import GpuMode
 from attestd.evidence import HclEvidence, QuoteEvidence, Scheme, SnpEvidence
 from attestd.nvgpu.device import authenticate_device
@@ -334,6 +335,7 @@ def signed_parts(raw: bytes) -> tuple[bytes, bytes, bytes, bytes]:
         ({"signature": XmlSignature(certificates=())}, ()),
         ({"signature": XmlSignature(key_info=(Element("ds:KeyName"),), more=(Element("ds:Object"),))}, ()),
         ({"signing": Signing(key=p384_key("forger", "rim"))}, (3,)),
+        ({"signing": Signing(make=lambda signed: hmac.digest(b"key", signed, "sha384"))}, (3,)),
         ({"signing": Signing(before=swap(b"sha384", b"sha256"))}, (3,)),
         ({"signing": Signing(after=swap(b"GPU", b"CPU"))}, (0,)),
     ],
@@ -464,6 +466,11 @@ def test_report_data_commits_to_the_gpus(evidence_of: Callable[..., Any]) -> Non
 
 @pytest.mark.parametrize("scheme", [Scheme.SPKI_SHA256, Scheme.NONCE_AND_KEY])
 def test_other_schemes_commit_to_no_gpu(scheme: Scheme) -> None:
-    evidence = CPUS[0](KEY, REGISTRY, scheme=scheme, gpus=answers(gpu_set(1), NONCE))
+    evidence = CPUS[0](KEY, REGISTRY, scheme=scheme, gpus=answers(gpu_set(1), REGISTRY.challenge))
     assert report_data_of(evidence.cpu) == REGISTRY.report_data(KEY, scheme=scheme)
-    verify_binding(replace(evidence), registry_id=REGISTRY.registry_id, report_data=report_data_of(evidence.cpu), at=AT)
+    report_data = report_data_of(evidence.cpu)
+    bound = verify_binding(
+        evidence, registry_id=REGISTRY.registry_id, report_data=report_data, gpu_nonces=[REGISTRY.challenge], at=AT
+    )
+    is_fresh = scheme is Scheme.NONCE_AND_KEY
+    assert bound.grade is (BindingGrade.SAME_CHALLENGE if is_fresh else BindingGrade.NONE)

@@ -19,7 +19,7 @@ from attestd.binding.verify import verify_binding
 from attestd.claims import Flag, ProductLine, TcbVersion
 from attestd.errors import Reason
 from attestd.evidence import AmdEvidence, HclEvidence, SnpEvidence, TpmQuoteEvidence
-from attestd.policy import AppraisalPolicy, Facts, appraise
+from attestd.policy import AppraisalPolicy, appraise
 from attestd.policy.amd_rules import SNP_REGISTERS
 from attestd.result import Tier
 from attestd.simulator import (
@@ -99,7 +99,7 @@ def verified(cpu: AmdEvidence, anchors: TrustAnchors = ANCHORS, at: datetime = A
     assert attestation.tee == "snp"
     nothing = SnpEndorsements()
     vek = vek_of(*nothing.chain(attestation, anchors), anchors, at)
-    return verify_subject(AmdSubject(attestation, vek, nothing.crl(attestation, vek, at)), at)
+    return verify_subject(AmdSubject(attestation, vek, nothing.crl(attestation, vek, at)), (), at)
 
 
 def sent(
@@ -496,7 +496,13 @@ def test_s28_report_data_of_something_else() -> None:
         evidence = replace(ATTESTER.evidence(key, registry), cpu=stale)
         assert isinstance(stale, SnpEvidence)
         with not_authentic(Reason.BINDING_REPORT_DATA):
-            verify_binding(evidence, registry_id=registry.registry_id, report_data=verified(stale).report_data, at=AT)
+            verify_binding(
+                evidence,
+                registry_id=registry.registry_id,
+                report_data=verified(stale).report_data,
+                gpu_nonces=(),
+                at=AT,
+            )
     of_another_key = replace(ATTESTER.evidence(key, registry), cpu=ATTESTER.evidence(KeyPair.p256(), registry).cpu)
     assert isinstance(of_another_key.cpu, SnpEvidence)
     with not_authentic(Reason.BINDING_REPORT_DATA):
@@ -504,6 +510,7 @@ def test_s28_report_data_of_something_else() -> None:
             of_another_key,
             registry_id=registry.registry_id,
             report_data=verified(of_another_key.cpu).report_data,
+            gpu_nonces=(),
             at=AT,
         )
 
@@ -623,7 +630,7 @@ def lax(**rules: str) -> AppraisalPolicy:
 def failing(cpu: AmdEvidence, policy: AppraisalPolicy = STRICT) -> list[str]:
     """Return the checks that do not pass for evidence that is authentic."""
     found = verified(cpu)
-    facts = Facts(False, found.collateral_issued_at, {}, None, found.vtpm)
+    facts = factory.BARE._replace(collateral_issued_at=found.collateral_issued_at, vtpm=found.vtpm)
     appraisal = appraise(policy, found.claims, facts, AT)
     return [finding.check for finding in appraisal.findings if finding.outcome is not Tier.AFFIRMING]
 

@@ -29,8 +29,8 @@ VLEK_REPORT: Final = report(key_info=1 << 2)
 
 def azure(blob: Blob | None = None, attest: Attest | None = None, **changes: bytes | None) -> HclEvidence:
     """Return what Azure's guests send, with a report that is signed by the baseline's key."""
-    made, message = blob or Blob(), (attest or Attest()).encode()
-    raw = made.encode()
+    made, message = blob or Blob(), (attest or Attest()).message()
+    raw = made.raw()
     inner = report(report_data=raw[REPORT_AT + 0x50 : REPORT_AT + 0x90], vmpl=0)
     quote = TpmQuoteEvidence(message=message, signature=sign(message), pcrs=changes.pop("pcrs", b"".join(PCRS)))
     return HclEvidence(hcl_report=put(raw, REPORT_AT, inner), tpm_quote=quote, certificates=changes.pop("beside", None))
@@ -167,7 +167,7 @@ def test_each_part_of_azures_form_is_parsed() -> None:
     with malformed(Reason.SNP_HCL_MALFORMED):
         parse_attestation(azure(Blob(magic=b"HCLB")))
     with malformed(Reason.SNP_VTPM_ATTEST_TYPE):
-        parse_attestation(azure(attest=Attest(kind=0x8017)))
+        parse_attestation(azure(attest=Attest(type=0x8017)))
     whole = azure()
     broken = HclEvidence(hcl_report=put(whole.hcl_report, REPORT_AT, b"\7"), tpm_quote=whole.tpm_quote)
     with malformed(Reason.SNP_REPORT_VERSION):

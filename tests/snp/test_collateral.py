@@ -42,6 +42,8 @@ VENDORS = {line: AmdVendor.of(line) for line in ProductLine}
 VENDOR = VENDORS[ProductLine.GENOA]
 # The ASK of another key under the same name, as AMD retired one of Genoa's.
 RETIRED = VENDOR.reissue("ask", lambda form: replace(form, serial_number=0x20001), key=rsa_key("mallory", "ask Genoa"))
+# The same key certified again, as where the certificate said something wrong, or ends.
+REISSUED = VENDOR.reissue("ask", lambda form: replace(form, serial_number=0x20003, not_after=AT + 9 * DAY))
 MALLORY = AmdVendor.of(seed="mallory")
 ANCHORS = TrustAnchors.load([vendor.ark.der for vendor in VENDORS.values()])
 ROOT = {line: Certificate(vendor.ark.der) for line, vendor in VENDORS.items()}
@@ -316,6 +318,24 @@ def test_two_issuers_of_one_name() -> None:
     assert held(VENDOR.ask.der).chain(attestation(vek=old), ANCHORS) == (old, VENDOR.ask.der)
 
 
+def test_two_issuers_of_one_name_and_key() -> None:
+    """Either has signed it: of those that are not revoked the one that lasts longer is used."""
+    first, second = VENDOR.ask, REISSUED.ask
+    assert first.form.not_after > second.form.not_after
+    for order in ((first.der, second.der), (second.der, first.der)):
+        for revoked, wanted in (([], first), ([first.serial_number], second), ([second.serial_number], first)):
+            endorsements = held(*order, VCEK, VENDOR.crl(revoked))
+            assert endorsements.chain(attestation(vek=VCEK), ANCHORS) == (VCEK, wanted.der)
+            assert endorsements.chain(attestation(), ANCHORS) == (VCEK, wanted.der)
+
+
+def test_what_is_held_of_an_issuer_that_was_revoked_since() -> None:
+    before = held(VENDOR.ask.der, VCEK)
+    assert before.chain(attestation(), ANCHORS) == (VCEK, VENDOR.ask.der)
+    after = held(VENDOR.ask.der, REISSUED.ask.der, VCEK, VENDOR.crl([VENDOR.ask.serial_number]), known=before)
+    assert after.chain(attestation(), ANCHORS) == (VCEK, REISSUED.ask.der)
+
+
 def test_vcek_is_of_the_chip_and_of_the_reported_tcb() -> None:
     updated = replace(GENOA, tcb=GENOA.tcb._replace(microcode=GENOA.tcb.microcode + 1))
     newer = of_chip(updated).vek.der
@@ -398,6 +418,18 @@ def test_crl_that_is_held_or_came_along_whichever_is_newer() -> None:
     assert number_of(held(crl(5)), crl(4)) == 5
     assert number_of(held(crl(5)), crl(6)) == 6
     assert number_of(SnpEndorsements(), crl(4), required=True) == 4
+
+
+def test_crl_that_came_along_and_has_expired_since() -> None:
+    """A host's table is not written anew with each CRL: one that is older than the one held does no harm."""
+    for stale in (crl(5, next_update=AT - DAY), crl(6, this_update=AT - 300 * DAY, next_update=AT - DAY)):
+        assert number_of(held(crl(6)), stale) == 6
+        with not_authentic(Reason.SNP_CRL_EXPIRED):
+            number_of(SnpEndorsements(), stale)
+        with not_authentic(Reason.SNP_CRL_EXPIRED):  # what it says is newer, and nothing is known of what came after
+            number_of(held(crl(4)), stale)
+    with not_authentic(Reason.SNP_CRL_SIGNATURE):
+        number_of(held(crl(6)), VENDOR.crl(signing=Signing(key=VENDOR.ask.key)))
 
 
 def test_absent_crl() -> None:

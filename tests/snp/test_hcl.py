@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from itertools import product
-from struct import pack
 from typing import Any, Final, cast
 
 import pytest
@@ -20,6 +19,7 @@ from attestd.binding.transcript import vtpm_extra_data
 from attestd.claims import SnpClaims
 from attestd.codec import dump_base64url
 from attestd.errors import Malformed, NotAuthentic, Reason
+from attestd.simulator.azure import HclForm, TpmAttest, hcl_report_data
 from attestd.snp.hcl import MAX_HCL_SIZE, parse_hcl
 from attestd.snp.tpm import parse_quote
 from attestd.snp.vtpm import VtpmClaims, export_vtpm, require_nonce, verify_vtpm
@@ -28,7 +28,6 @@ from tests.refusals import malformed, not_authentic
 
 REPORT_AT: Final = 0x20
 REQUEST_DATA_AT: Final = 0x4C0
-RUNTIME_DATA_AT: Final = 0x4D4
 
 
 def snp_claims(*, report_data: bytes, vmpl: int = 0) -> SnpClaims:
@@ -128,61 +127,30 @@ def runtime(**members: Any) -> bytes:
 
 
 @dataclass(frozen=True)
-class Blob:
-    """An HCL report; by default it is as it should be."""
+class Blob(HclForm):
+    """An HCL report; by default it is as it should be, but for the report, of which REPORT_DATA alone is read."""
 
     runtime_data: bytes = field(default_factory=runtime)
-    magic: bytes = b"HCLA"
-    version: int = 2
-    size: int | None = None
-    request_type: int = 2
-    status: int = 0
-    reserved: bytes = bytes(12)
     report_data: bytes | None = None
-    data_size: int | None = None
-    data_version: int = 1
-    report_type: int = 2
-    hash_type: int = 1
-    runtime_size: int | None = None
-    padding: bytes = bytes(100)
 
-    def encode(self) -> bytes:
-        count = len(self.runtime_data)
-        size = RUNTIME_DATA_AT + count if self.size is None else self.size
-        data_size = 20 + count if self.data_size is None else self.data_size
-        report_data = sha256(self.runtime_data).digest() + bytes(32) if self.report_data is None else self.report_data
-        head = self.magic + pack("<IIII", self.version, size, self.request_type, self.status) + self.reserved
-        report = b"\xee" * 0x50 + report_data + b"\xee" * (1184 - 0x90)
-        runtime_size = count if self.runtime_size is None else self.runtime_size
-        data = pack("<IIIII", data_size, self.data_version, self.report_type, self.hash_type, runtime_size)
-        return head + report + data + self.runtime_data + self.padding
+    def raw(self) -> bytes:
+        report_data = hcl_report_data(self.runtime_data) if self.report_data is None else self.report_data
+        return self.encode(b"\xee" * 0x50 + report_data + b"\xee" * (1184 - 0x90), self.runtime_data)
 
 
 PCRS: Final = tuple(sha256(bytes([number])).digest() for number in range(24))
 NONCE: Final = vtpm_extra_data(b"\x5a" * 64)
-ALL_PCRS: Final = bytes.fromhex("00000001000b03ffffff")
 
 
 @dataclass(frozen=True)
-class Attest:
+class Attest(TpmAttest):
     """A TPMS_ATTEST; by default it is as it should be."""
 
-    magic: bytes = b"\xffTCG"
-    kind: int = 0x8018
-    signer: bytes = b"\x00\x0b" + bytes(32)
     extra_data: bytes = NONCE
-    safe: int = 1
-    selection: bytes = ALL_PCRS
-    pcr_digest: bytes = sha256(b"".join(PCRS)).digest()
-    tail: bytes = b""
+    pcrs: tuple[bytes, ...] = PCRS
 
-    def encode(self) -> bytes:
-        def sized(raw: bytes) -> bytes:
-            return pack(">H", len(raw)) + raw
-
-        head = self.magic + pack(">H", self.kind) + sized(self.signer) + sized(self.extra_data)
-        clock = pack(">QIIBQ", 7, 3, 1, self.safe, 0x1234)
-        return head + clock + self.selection + sized(self.pcr_digest) + self.tail
+    def message(self) -> bytes:
+        return self.encode(self.extra_data)
 
 
 def sign(message: bytes, key: rsa.RSAPrivateKey | None = None, algorithm: HashAlgorithm | None = None) -> bytes:
@@ -190,16 +158,17 @@ def sign(message: bytes, key: rsa.RSAPrivateKey | None = None, algorithm: HashAl
 
 
 def submitted(blob: Blob | None = None, attest: Attest | None = None) -> Submitted:
-    message = (attest or Attest()).encode()
-    return Submitted((blob or Blob()).encode(), message, sign(message), PCRS)
+    message = (attest or Attest()).message()
+    return Submitted((blob or Blob()).raw(), message, sign(message), PCRS)
 
 
 def test_our_own_evidence() -> None:
-    claims = submitted().verify()
+    told = Attest(clock=7, reset_count=3, restart_count=1, firmware_version=bytes.fromhex("0000000000001234"))
+    claims = submitted(attest=told).verify()
     assert (claims.clock, claims.reset_count, claims.restart_count, claims.safe) == (7, 3, 1, True)
-    assert (claims.hcl_version, claims.firmware_version.hex()) == (2, "0000000000001234")
+    assert (claims.hcl_version, claims.firmware_version.hex()) == (1, "0000000000001234")
     assert claims.extra_data == NONCE
-    assert submitted(Blob(version=1)).verify().hcl_version == 1
+    assert submitted(Blob(version=2)).verify().hcl_version == 2
     assert not submitted(attest=Attest(safe=0)).verify().safe
 
 
@@ -261,8 +230,8 @@ def test_export() -> None:
         (Blob(report_type=9), Reason.SNP_HCL_REPORT_TYPE),
         (Blob(hash_type=2), Reason.SNP_HCL_HASH_TYPE),
         (Blob(data_size=19), Reason.SNP_HCL_MALFORMED),
-        (Blob(runtime_size=len(runtime()) + 1, data_size=len(runtime()) + 21), Reason.SNP_HCL_MALFORMED),
-        (Blob(runtime_size=0xFFFFFFEB, data_size=0xFFFFFFFF, size=0xFFFFFFFF), Reason.SNP_HCL_MALFORMED),
+        (Blob(runtime_data_size=len(runtime()) + 1, data_size=len(runtime()) + 21), Reason.SNP_HCL_MALFORMED),
+        (Blob(runtime_data_size=0xFFFFFFEB, data_size=0xFFFFFFFF, size=0xFFFFFFFF), Reason.SNP_HCL_MALFORMED),
         (Blob(padding=bytes(9) + b"\1"), Reason.SNP_HCL_MALFORMED),
         (Blob(padding=bytes(MAX_HCL_SIZE)), Reason.EVIDENCE_SIZE),
         (Blob(b""), Reason.SNP_HCL_RUNTIME_DATA),
@@ -291,7 +260,7 @@ def test_hcl_report_is_malformed(blob: Blob, reason: Reason) -> None:
 
 def test_tdx_is_named() -> None:
     with pytest.raises(Malformed, match="Intel TDX"):
-        parse_hcl(Blob(report_type=4).encode())
+        parse_hcl(Blob(report_type=4).raw())
 
 
 def modulus(**changes: Any) -> str:
@@ -338,17 +307,17 @@ def test_members_of_later_paravisors_are_left_alone() -> None:
     ("attest", "reason"),
     [
         (Attest(magic=b"\xffTCH"), Reason.SNP_VTPM_ATTEST_TYPE),
-        (Attest(kind=0x8017), Reason.SNP_VTPM_ATTEST_TYPE),  # TPM_ST_ATTEST_CERTIFY
-        (Attest(signer=bytes(67)), Reason.SNP_VTPM_QUOTE_MALFORMED),
+        (Attest(type=0x8017), Reason.SNP_VTPM_ATTEST_TYPE),  # TPM_ST_ATTEST_CERTIFY
+        (Attest(qualified_signer=bytes(67)), Reason.SNP_VTPM_QUOTE_MALFORMED),
         (Attest(extra_data=bytes(65)), Reason.SNP_VTPM_QUOTE_MALFORMED),
         (Attest(safe=2), Reason.SNP_VTPM_QUOTE_MALFORMED),
-        (Attest(selection=bytes.fromhex("00000001000b03ffff7f")), Reason.SNP_VTPM_PCR_SELECTION),
-        (Attest(selection=bytes.fromhex("00000001000403ffffff")), Reason.SNP_VTPM_PCR_SELECTION),  # SHA-1
-        (Attest(selection=bytes.fromhex("00000002000b03ffffff000403ffffff")), Reason.SNP_VTPM_PCR_SELECTION),
-        (Attest(selection=bytes.fromhex("00000001000b04ffffff00")), Reason.SNP_VTPM_PCR_SELECTION),
+        (Attest(selections=bytes.fromhex("00000001000b03ffff7f")), Reason.SNP_VTPM_PCR_SELECTION),
+        (Attest(selections=bytes.fromhex("00000001000403ffffff")), Reason.SNP_VTPM_PCR_SELECTION),  # SHA-1
+        (Attest(selections=bytes.fromhex("00000002000b03ffffff000403ffffff")), Reason.SNP_VTPM_PCR_SELECTION),
+        (Attest(selections=bytes.fromhex("00000001000b04ffffff00")), Reason.SNP_VTPM_PCR_SELECTION),
         (Attest(pcr_digest=bytes(20)), Reason.SNP_VTPM_QUOTE_MALFORMED),
         (Attest(pcr_digest=bytes(33)), Reason.SNP_VTPM_QUOTE_MALFORMED),
-        (Attest(tail=b"\0"), Reason.SNP_VTPM_QUOTE_MALFORMED),
+        (Attest(trailing=b"\0"), Reason.SNP_VTPM_QUOTE_MALFORMED),
     ],
 )
 def test_quote_is_malformed(attest: Attest, reason: Reason) -> None:
@@ -357,7 +326,7 @@ def test_quote_is_malformed(attest: Attest, reason: Reason) -> None:
 
 
 def test_quote_of_every_length() -> None:
-    raw = Attest().encode()
+    raw = Attest().message()
     for size in range(len(raw)):
         with malformed(Reason.SNP_VTPM_QUOTE_MALFORMED):
             parse_quote(raw[:size])
@@ -496,7 +465,7 @@ def test_a_flip_in_every_byte_is_refused(make: Callable[[], Submitted], part: st
 
 
 def test_hcl_report_of_every_length() -> None:
-    raw = Blob(padding=b"").encode()
+    raw = Blob(padding=b"").raw()
     for size in range(len(raw)):
         with malformed(Reason.SNP_HCL_MALFORMED):
             parse_hcl(raw[:size])
@@ -504,11 +473,11 @@ def test_hcl_report_of_every_length() -> None:
 
 @given(st.binary(max_size=200), st.integers(0, 2000))
 def test_parsers_raise_nothing_else(noise: bytes, position: int) -> None:
-    raw = Blob().encode()
+    raw = Blob().raw()
     for parse, changed in (
         (parse_hcl, raw[:position] + noise + raw[position + len(noise) :]),
         (parse_quote, noise),
-        (parse_quote, Attest().encode()[: position % 120] + noise),
+        (parse_quote, Attest().message()[: position % 120] + noise),
     ):
         with suppress(Malformed):
             parse(changed)

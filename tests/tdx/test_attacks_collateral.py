@@ -17,7 +17,7 @@ import pytest
 from attestd.claims import IntelClaims, PckCa, TcbStatus
 from attestd.codec import load_pem
 from attestd.errors import Reason
-from attestd.policy import AppraisalPolicy, Check, Facts, appraise
+from attestd.policy import AppraisalPolicy, Check, appraise
 from attestd.result import Tier
 from attestd.simulator import (
     AT,
@@ -751,7 +751,7 @@ def test_c47_pck_begins_while_it_is_kept() -> None:
 
 def policy_findings(claims: IntelClaims, policy: AppraisalPolicy, collateral: Collateral) -> list[str]:
     issued = min(collateral.tcb_info.validity.not_before, collateral.qe_identity.validity.not_before)
-    facts = Facts(event_log_replayed=False, collateral_issued_at=issued, approved_images={}, key=None, vtpm=None)
+    facts = factory.BARE._replace(collateral_issued_at=issued)
     return [one.check for one in appraise(policy, claims, facts, AT).findings if one.outcome is not Tier.AFFIRMING]
 
 

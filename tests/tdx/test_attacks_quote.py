@@ -22,7 +22,7 @@ from attestd.claims import Flag, IntelClaims, PckCa, TcbStatus, TdxClaims
 from attestd.codec import load_der_sequence
 from attestd.errors import AttestdError, Reason
 from attestd.evidence import Evidence, KeyEvidence, QuoteEvidence, dump_evidence_json, load_evidence_json
-from attestd.policy import AppraisalPolicy, Check, Facts, appraise
+from attestd.policy import AppraisalPolicy, Check, appraise
 from attestd.result import Appraisal, Tier
 from attestd.simulator import (
     AT,
@@ -80,7 +80,7 @@ P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 
 
 def appraised(claims: IntelClaims, policy: AppraisalPolicy = STRICT) -> Appraisal:
-    facts = Facts(event_log_replayed=False, collateral_issued_at=VENDOR.issued, approved_images={}, key=None, vtpm=None)
+    facts = factory.BARE._replace(collateral_issued_at=VENDOR.issued)
     return appraise(policy, claims, facts, AT)
 
 
@@ -343,7 +343,7 @@ def bound(evidence: Evidence, registry_id: str = REGISTRY.registry_id) -> Bound:
     """Verify the quote in the evidence, then the binding of the key to it."""
     assert isinstance(evidence.cpu, QuoteEvidence)
     report_data = verified(evidence.cpu.quote).report_data
-    return verify_binding(evidence, registry_id=registry_id, report_data=report_data, at=AT)
+    return verify_binding(evidence, registry_id=registry_id, report_data=report_data, gpu_nonces=(), at=AT)
 
 
 def with_report_data(report_data: bytes) -> Evidence:

@@ -8,12 +8,13 @@ import pytest
 from attestd.claims import IntelClaims, TdxClaims, export
 from attestd.codec import dump_time, load_pem
 from attestd.errors import AttestdError, Reason
-from attestd.policy import AppraisalPolicy, Facts, appraise
+from attestd.policy import AppraisalPolicy, appraise
 from attestd.result import Tier
 from attestd.tdx.eventlog import replay, verify_event_log
 from attestd.tdx.quote import parse_quote
 from attestd.x509 import Certificate
 from tests.evidence import INTEL_EVENT_LOGS, INTEL_QUOTES, ROOT, IntelCase, intel_case, intel_cases
+from tests.policy import factory
 from tests.tdx.baseline import verified
 
 # Which reasons say what a stage of the evidence says.
@@ -136,7 +137,7 @@ def verdict(claims: IntelClaims) -> dict[str, Any]:
 
 def strict_policy_accepts(claims: IntelClaims, at: datetime) -> bool:
     issued = claims.validity.not_before
-    facts = Facts(event_log_replayed=False, collateral_issued_at=issued, approved_images={}, key=None, vtpm=None)
+    facts = factory.BARE._replace(collateral_issued_at=issued)
     return appraise(STRICT, claims, facts, at).tier is Tier.AFFIRMING
 
 
