@@ -46,6 +46,7 @@ _NO_CRL: Final[_Document] = {
 _BAD_BYTES: Final = (
     ValueError,
     TypeError,
+    Warning,
     UnsupportedAlgorithm,
     x509.InvalidVersion,
     x509.DuplicateExtension,

@@ -68,7 +68,7 @@ def survey(transaction: Transaction, new: NewResult, at: datetime) -> Ground:
     return Ground(first, revoked, owner, living, challenge=row[_STATE:_KEY], key=row[_KEY:])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)  # one for each number of models, and one without a key
 def _statement(kinds: tuple[RevocationKind, ...]) -> Statement:
     # Joined to one row that is always there, so that there is an answer whatever is missing.
     always = select(literal_column("1")).subquery()

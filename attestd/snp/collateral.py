@@ -103,12 +103,9 @@ class SnpEndorsements:
         (`snp.crl_rollback`), and where there must be one `Unavailable` (`snp.endorsements_missing`): what is missing
         may come later.
         """
-        newest, came = self.crls.get(vek.root), attestation.certificates.crl
-        if came is not None:
-            newer = _newer(came, newest, vek.root, at)
-            if newer is not None:
-                return newer
-        if vek.root in self.rolled_back:
+        held, came = self.crls.get(vek.root), attestation.certificates.crl
+        newest = held if came is None else _with(came, held, vek.root, at)
+        if vek.root in self.rolled_back and held is not None and newest is not None and newest.digest == held.digest:
             raise EndorsementRejected(
                 Reason.SNP_CRL_ROLLBACK, found="a CRL that is older than one that was seen", wanted="the newest"
             )
@@ -152,20 +149,29 @@ def _has_signed(vek: Vek, report: Report) -> bool:
     return True
 
 
-def _newer(raw: bytes, held: RevocationList | None, root: Certificate, at: datetime) -> RevocationList | None:
-    """Verify a CRL that came with the evidence, and return it where it is newer than the one that is held.
+def _with(raw: bytes, held: RevocationList | None, root: Certificate, at: datetime) -> RevocationList:
+    """Verify a CRL that came with the evidence, and join it with the one that is held.
 
     It is as bad as what is in it: no retry will mend it. An older one may have expired: it stays in a host's table, and
-    in evidence that is kept, after its successor is known here, and nothing rests on it.
+    in evidence that is kept, after its successor is known here.
     """
     try:
         theirs = authenticate_ark_crl_of_any_time(raw, root)
-        if held is not None and _newness(theirs) <= _newness(held):
-            return None
-        require_window(theirs.validity, at, Reason.SNP_CRL_EXPIRED, Reason.SNP_CRL_NOT_YET_VALID)
+        if held is None or _newness(theirs) > _newness(held):
+            require_window(theirs.validity, at, Reason.SNP_CRL_EXPIRED, Reason.SNP_CRL_NOT_YET_VALID)
     except EndorsementRejected as error:
         raise NotAuthentic(error.reason, found=error.found, wanted=error.wanted) from None
-    return theirs
+    return theirs if held is None else _merged(theirs, held)
+
+
+def _merged(one: RevocationList, other: RevocationList) -> RevocationList:
+    """Return the newer one, with all that either revokes.
+
+    An ARK's lists are given out at two addresses, one for VCEKs and one for VLEKs; nothing in them tells them apart,
+    and what stands in the older alone is revoked none the less.
+    """
+    older, newer = sorted((one, other), key=_newness)
+    return newer.with_revoked_of(older)
 
 
 def _newness(crl: RevocationList) -> tuple[int, datetime]:
@@ -249,8 +255,7 @@ class _Pile:
     def _take_crl(self, name: str, raw: bytes) -> None:
         root, crl = authenticate_crl_of_any(raw, self._anchors, self._at)
         held = self._crls.get(root)
-        if held is None or _newness(crl) > _newness(held):
-            self._crls[root] = crl
+        self._crls[root] = crl if held is None else _merged(crl, held)
         self._documents.append(Document(name, raw, crl, root))
 
     def _take_certificate(self, name: str, certificate: Certificate) -> None:

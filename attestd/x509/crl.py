@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Final
+from typing import Final, Self
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -56,6 +56,17 @@ class RevocationList:
     def speaks_for(self, issuer: Certificate) -> bool:
         """Whether certificates issued by `issuer` are looked up here: the name and the key must be the same."""
         return self.issuer == issuer.subject and self.issuer_spki == issuer.spki
+
+    def with_revoked_of(self, older: Self) -> Self:
+        """Return this list with all that an older one of the same issuer revokes."""
+        return type(self)(
+            issuer=self.issuer,
+            issuer_spki=self.issuer_spki,
+            number=self.number,
+            validity=self.validity,
+            revoked=self.revoked | older.revoked,
+            digest=self.digest,
+        )
 
 
 def authenticate_crl(

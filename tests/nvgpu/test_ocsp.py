@@ -736,6 +736,12 @@ def test_the_latest_answer_counts(after: int) -> None:
     assert authenticate_revocation(PATH, lifted, AT).state is RevocationState.GOOD
 
 
+def test_of_answers_from_one_second_the_worse_counts() -> None:
+    good, bad = answers_for(), answers_for({"status": revoked(1)})
+    for answers in ([*good, *bad], [*bad, *good]):
+        assert authenticate_revocation(PATH, answers, AT).state is RevocationState.REVOKED
+
+
 STATES: Final[dict[RevocationState, dict[str, Any]]] = {
     RevocationState.GOOD: {},
     RevocationState.HOLD: {"status": HOLD},

@@ -253,6 +253,15 @@ def test_newest_crl_is_kept() -> None:
     assert found.validity.not_before == VENDOR.issued + DAY
 
 
+def test_what_an_older_crl_revokes_stays_revoked() -> None:
+    """VCEKs and VLEKs have a list each, which the same ARK signs."""
+    other, newer = VENDOR.crl([0xABC], edit=lambda form: form.numbered(4)), crl(5)
+    for order in ((other, newer), (newer, other)):
+        (found,) = held(*order).crls.values()
+        assert found.number == 5
+        assert 0xABC in found.revoked
+
+
 def test_what_is_held_is_held_on_to_while_it_is_in_force() -> None:
     known = held(VCEK, VENDOR.ask.der, crl())
     assert held(known=known) == known
