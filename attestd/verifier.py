@@ -189,8 +189,10 @@ def verify_subject(subject: Subject, gpus: Sequence[GpuSubject], at: datetime) -
 
 def verify_gpus(gpus: Sequence[GpuSubject], at: datetime) -> tuple[tuple[GpuClaims, ...], Topology | None]:
     """Verify all GPUs and NVSwitches of one machine, if there are any. Raises as `verify_subject` does."""
-    topology = verify_topology([_member(gpu) for gpu in gpus]) if gpus else None
-    return tuple(verify_gpu(gpu, at) for gpu in gpus), topology
+    if not gpus:
+        return (), None
+    topology = verify_topology([_member(gpu) for gpu in gpus])
+    return tuple([verify_gpu(gpu, at) for gpu in gpus]), topology
 
 
 def verify_gpu(gpu: GpuSubject, at: datetime) -> GpuClaims:
@@ -239,28 +241,24 @@ def appraise(  # noqa: PLR0913 - each input of a verdict is named
             evidence, registry_id=registry_id, report_data=verified.report_data, gpu_nonces=nonces, at=at
         )
     facts = Facts(
-        event_log_replayed=verified.event_log is not None,
-        collateral_issued_at=verified.collateral_issued_at,
-        approved_images=approved_images,
-        vtpm=verified.vtpm,
-        gpus=verified.gpus,
-        topology=verified.topology,
-        grade=BindingGrade.NONE if bound is None else bound.grade,
-        key=_key_facts(bound, approved_models),
+        verified.event_log is not None,
+        verified.collateral_issued_at,
+        approved_images,
+        _key_facts(bound, approved_models),
+        verified.vtpm,
+        verified.gpus,
+        verified.topology,
+        BindingGrade.NONE if bound is None else bound.grade,
     )
     appraisal = appraise_policy(policy, verified.claims, facts, at)  # (3)
-    not_after = min([appraisal.not_after, *(gpu.validity.not_after for gpu in verified.gpus)])
+    not_after, roots = appraisal.not_after, [subject.root]
+    for gpu, claims in zip(gpus, verified.gpus, strict=True):
+        not_after = min(not_after, claims.validity.not_after)
+        roots += gpu.roots
     if bound is not None and bound.validity is not None:
         not_after = min(not_after, bound.validity.not_after)
-    roots = {subject.root, *(root for gpu in gpus for root in gpu.roots)}
-    return AttestationResult(
-        at,
-        verified,
-        appraisal,
-        bound,
-        not_after,
-        any(root.fingerprint not in GENUINE_ROOTS for root in roots),
-    )
+    simulated = not {root.fingerprint for root in roots} <= GENUINE_ROOTS.keys()
+    return AttestationResult(at, verified, appraisal, bound, not_after, simulated)
 
 
 def export_verified(verified: Verified) -> dict[str, Json]:
