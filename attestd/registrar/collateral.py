@@ -122,16 +122,22 @@ class CollateralStore:
 
         Each vendor counts by itself, since the documents of one do not help with the evidence of another.
         """
-        ends = {
+        return [
+            vendor
+            for vendor, of_vendor in self._ends().items()
+            if (of_vendor or vendor in self._refused_as_expired) and not any(end >= at for end in of_vendor)
+        ]
+
+    def in_force(self, at: datetime) -> bool:
+        """Tell whether evidence of any vendor can be verified."""
+        return any(end >= at for of_vendor in self._ends().values() for end in of_vendor)
+
+    def _ends(self) -> dict[str, list[datetime]]:
+        return {
             "Intel": [collateral.validity.not_after for collateral in self._source.held()],
             "AMD": [crl.validity.not_after for crl in self._source.snp().crls.values()],
             "NVIDIA": [rim.validity.not_after for rim in self._source.gpu().manifests.values()],
         }
-        return [
-            vendor
-            for vendor, of_vendor in ends.items()
-            if (of_vendor or vendor in self._refused_as_expired) and not any(end >= at for end in of_vendor)
-        ]
 
     def refresh(self, at: datetime) -> None:
         """Look for newer documents, and admit what is no older than what was seen. Blocks; never raises."""

@@ -156,17 +156,19 @@ class TestHealth:
             assert client.get("/healthz/ready").json() == {"status": "ready"}
             assert client.get("/healthz").json() == {"status": "ready"}
 
-    def test_not_ready_when_all_endorsements_of_a_vendor_have_expired(self, own: World, clock: Clock) -> None:
-        """AMD's CRLs last longer than Intel's collateral, and do not help with quotes."""
-        for days, vendors in ((60, "Intel"), (340, "Intel and of AMD")):
-            clock.advance(days=days)
-            answer = own.public.get("/healthz/ready")
-            assert (answer.status_code, reason_of(answer)) == (503, "endorsements.expired")
-            assert answer.json()["detail"].startswith(f"Found endorsements of {vendors} that have all expired")
-            assert own.public.get("/healthz/live").status_code == 200
+    def test_not_ready_when_all_endorsements_have_expired(self, own: World, clock: Clock) -> None:
+        """AMD's CRLs last longer than Intel's collateral: until they end, evidence of AMD's is verified."""
+        clock.advance(days=60)
+        assert own.public.get("/healthz/ready").json() == {"status": "ready"}
+        clock.advance(days=340)
+        answer = own.public.get("/healthz/ready")
+        assert (answer.status_code, reason_of(answer)) == (503, "endorsements.expired")
+        assert answer.json()["detail"].startswith("Found endorsements of Intel and of AMD that have all expired")
+        assert own.public.get("/healthz/live").status_code == 200
 
     def test_ready_again_with_new_endorsements(self, own: World, clock: Clock) -> None:
-        clock.advance(days=60)
+        clock.advance(days=400)
+        assert own.public.get("/healthz/ready").status_code == 503
         own.supply(Vendor.of(seed="attestd", at=clock()).collateral())
         assert own.public.get("/healthz/ready").json() == {"status": "ready"}
 
