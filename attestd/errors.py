@@ -126,8 +126,8 @@ class Reason(StrEnum):
     )
     ENDORSEMENTS_EXPIRED = (
         "endorsements.expired",
-        "All endorsements of a vendor have expired",
-        "Import current ones of that vendor into the endorsements folder.",
+        "All endorsements have expired",
+        "Import current ones into the endorsements folder.",
     )
     TDX_ROLLBACK = ("tdx.collateral_rollback", "Older collateral than was already seen", "Import the newer one.")
 
