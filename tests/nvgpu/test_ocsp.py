@@ -593,6 +593,17 @@ def test_malformed(answer: AnswerForm | bytes) -> None:
         verified(answer)
 
 
+def test_signature_with_unused_bits() -> None:
+    """A last bit that is zero may be left out of a BIT STRING, and would be another way to write the same signature."""
+    raw = AnswerForm().encode()
+    while (signature := attestd.nvgpu.ocsp_answer.parse_answer(raw).signature)[-1] & 1:
+        raw = AnswerForm().encode()  # every second one has it
+    assert verified(raw).state is RevocationState.GOOD
+    assert raw.count(b"\0" + signature) == 1
+    with rejected(Reason.GPU_OCSP_MALFORMED):
+        verified(raw.replace(b"\0" + signature, b"\1" + signature))
+
+
 def test_size(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = AnswerForm().encode()
     assert len(raw) < attestd.nvgpu.ocsp_answer.MAX_OCSP_ANSWER_SIZE / 4
