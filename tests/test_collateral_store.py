@@ -225,6 +225,17 @@ def test_expired_crl_is_no_use(service: Service) -> None:
         verify_subject(service.subject(), (), after)
 
 
+def test_an_older_list_of_the_same_ark_may_revoke_too(service: Service) -> None:
+    service.put("vcek_crl.der", crl(5))
+    service.refresh()
+    before = service.store.admitted()
+    service.put("vlek_crl.der", crl(4, (AMD.ask.serial_number,)))
+    service.refresh()
+    assert service.store.admitted() != before  # so that keys are judged again
+    with not_authentic(Reason.SNP_ASK_REVOKED):
+        verify_subject(service.subject(), (), AT)
+
+
 def test_nothing_at_all_has_not_lapsed(service: Service) -> None:
     """Nor has it where documents are refused for anything but their age."""
     service.put("crl.der", b"no CRL")

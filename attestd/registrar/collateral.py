@@ -22,6 +22,7 @@ from attestd.registry.values import Mark
 from attestd.snp.collateral import SnpEndorsements
 from attestd.tdx.collateral import Collateral
 from attestd.verifier import AmdSubject, GpuSubject, IntelSubject, Requirement, Subject
+from attestd.x509 import RevocationList
 
 _log: Final = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class CollateralStore:
         """
         snp = self._judged.snp or SnpEndorsements()
         issuers = ((issuer.fingerprint,) for of_name in snp.issuers.values() for issuer in of_name)
-        crls = ((crl.digest,) for root, crl in snp.crls.items() if root not in snp.rolled_back)
+        crls = ((_said(crl),) for root, crl in snp.crls.items() if root not in snp.rolled_back)
         gpu = self._judged.gpu or GpuEndorsements()
         rims = ((rim.sha256,) for name, rim in gpu.manifests.items() if name not in gpu.rolled_back)
         answers = ((held.answer.digest,) for about in gpu.answers.values() for held in about)
@@ -233,6 +234,11 @@ def marks_of(subject: Subject, gpus: Sequence[GpuSubject]) -> list[Mark]:
         case _:
             assert_never(subject)
     return [_mark(mark) for mark in (*found, *rims)]
+
+
+def _said(crl: RevocationList) -> bytes:
+    """Return what tells a CRL from another: its digest, and what it revokes, to which an older list may have added."""
+    return b"".join((crl.digest, *(b"%x," % number for number in sorted(crl.revoked))))
 
 
 def _mark(mark: HighWater) -> Mark:
