@@ -6,7 +6,6 @@ from hashlib import sha256
 from typing import Final, Literal
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from attestd.claims import ProductLine, export_value
 from attestd.cli.report import ReportedSnp, measurements
@@ -19,7 +18,7 @@ from attestd.snp.report import Report, tcb_version
 from attestd.snp.vek import parse_vek_extensions
 from attestd.snp.verify import report_flags
 from attestd.snp.vtpm import ak_thumbprint
-from attestd.x509 import AMD, GENUINE_ROOTS, Certificate
+from attestd.x509 import AMD, BAD_BYTES, GENUINE_ROOTS, Certificate
 
 _Document = dict[str, Json]
 
@@ -42,16 +41,6 @@ _NO_CRL: Final[_Document] = {
     "reason": Reason.SNP_CRL_MALFORMED.value,
     "detail": Reason.SNP_CRL_MALFORMED.summary,
 }
-# What the library raises where bytes are not what they should be; not all of it is a ValueError.
-_BAD_BYTES: Final = (
-    ValueError,
-    TypeError,
-    Warning,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
 
 
 def export_report(reported: ReportedSnp) -> _Document:
@@ -194,5 +183,5 @@ def read_crl(der: bytes) -> _Document | None:
             "sha256": sha256(der).hexdigest(),
             "revoked": revoked,
         }
-    except _BAD_BYTES:
+    except BAD_BYTES:
         return None

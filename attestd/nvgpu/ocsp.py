@@ -21,9 +21,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from attestd.claims import RevocationState
 from attestd.codec import DerElement, load_der_sequence
 from attestd.errors import EndorsementRejected, Malformed, NotAuthentic, Reason
-from attestd.nvgpu.ocsp_answer import BAD_BYTES, BY_NAME, OcspAnswer, parse_answer
+from attestd.nvgpu.ocsp_answer import BY_NAME, OcspAnswer, parse_answer
 from attestd.validity import Validity
-from attestd.x509 import NVIDIA, Certificate, require_window
+from attestd.x509 import BAD_BYTES, NVIDIA, Certificate, require_window
 
 NONCE_SIZE: Final = 32  # as many octets as RFC 8954, 2.1 allows
 

@@ -5,29 +5,17 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.ocsp import OCSPCertStatus, OCSPResponse, OCSPResponseStatus, load_der_ocsp_response
 
 from attestd.codec import DerElement, load_der_sequence
 from attestd.errors import EndorsementRejected, Malformed, Reason, Unavailable
 from attestd.validity import Validity
-from attestd.x509 import Certificate
+from attestd.x509 import BAD_BYTES, Certificate
 
 # An answer with its responder's certificate has about 1.2 KiB.
 MAX_OCSP_ANSWER_SIZE: Final = 16 * 1024
 
 BY_NAME: Final = 0xA1  # the tag of a ResponderID that is a name; the other is the SHA-1 of a key
-
-# What the library raises where bytes are not what they should be; not all of it is a ValueError.
-BAD_BYTES: Final = (
-    ValueError,
-    TypeError,
-    Warning,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
 
 _CERT_ID_HASHES: Final = frozenset({"sha1", "sha256", "sha384"})
 

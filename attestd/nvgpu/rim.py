@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from attestd.codec import Fields, load_hex, load_json
 from attestd.errors import EndorsementRejected, Malformed, Reason
-from attestd.nvgpu.xmldsig import MAX_DOCUMENT_SIZE, Element, authenticate_document
+from attestd.nvgpu.xmldsig import MAX_DOCUMENT_SIZE, PATH, Element, authenticate_document
 from attestd.validity import Validity
 from attestd.x509 import Certificate, TrustAnchors
 
@@ -98,13 +98,7 @@ class Rim:
 
     def require_current(self, at: datetime) -> None:
         """Raise `EndorsementRejected` where `at` lies outside of the window of any certificate of the chain."""
-        if not self.validity.not_before <= at <= self.validity.not_after:
-            expired = at > self.validity.not_after
-            raise EndorsementRejected(
-                Reason.GPU_RIM_EXPIRED if expired else Reason.GPU_RIM_NOT_YET_VALID,
-                found=f"a chain valid from {self.validity.not_before:%Y-%m-%d} to {self.validity.not_after:%Y-%m-%d}",
-                wanted=f"one valid at {at:%Y-%m-%dT%H:%M:%SZ}",
-            )
+        PATH.require_current(self.validity, at)
 
 
 def authenticate_rim(raw: bytes, anchors: TrustAnchors, at: datetime) -> Rim:

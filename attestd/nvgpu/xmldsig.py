@@ -54,7 +54,8 @@ _WITHOUT_FORM: Final = etree.XPath(
 # Nodes of lxml, which is published without types.
 _Node: TypeAlias = Any
 
-_PATH: Final = PathReasons(
+# How a chain of a signer's is refused.
+PATH: Final = PathReasons(
     chain=Reason.GPU_RIM_CHAIN,
     untrusted_root=Reason.GPU_RIM_UNTRUSTED_ROOT,
     expired=Reason.GPU_RIM_EXPIRED,
@@ -231,7 +232,7 @@ def _verify_signer(
     """
     try:
         chain = anchors.parse(ders)
-        root = verify_path(chain, anchors, at, _PATH, NVIDIA)
+        root = verify_path(chain, anchors, at, PATH, NVIDIA)
         key = chain[0].p384_public_key
     except Malformed as error:
         raise EndorsementRejected(Reason.GPU_RIM_CHAIN, found=error.found, wanted=error.wanted) from None

@@ -90,13 +90,7 @@ class Vek:
 
     def require_current(self, at: datetime) -> None:
         """Raise `NotAuthentic` where `at` lies outside of the window of any certificate of the chain."""
-        if not self.validity.not_before <= at <= self.validity.not_after:
-            expired = at > self.validity.not_after
-            raise NotAuthentic(
-                Reason.SNP_VEK_EXPIRED if expired else Reason.SNP_VEK_NOT_YET_VALID,
-                found=f"a chain valid from {self.validity.not_before:%Y-%m-%d} to {self.validity.not_after:%Y-%m-%d}",
-                wanted=f"one valid at {at:%Y-%m-%dT%H:%M:%SZ}",
-            )
+        _REASONS.require_current(self.validity, at)
 
 
 def authenticate_vek(vek: bytes, issuer: bytes, anchors: TrustAnchors, at: datetime) -> Vek:

@@ -60,13 +60,7 @@ class PckChain:
 
     def require_current(self, at: datetime) -> None:
         """Raise `NotAuthentic` where `at` lies outside of the window of any certificate of the chain."""
-        if not self.validity.not_before <= at <= self.validity.not_after:
-            expired = at > self.validity.not_after
-            raise NotAuthentic(
-                Reason.TDX_PCK_EXPIRED if expired else Reason.TDX_PCK_NOT_YET_VALID,
-                found=f"a chain valid from {self.validity.not_before:%Y-%m-%d} to {self.validity.not_after:%Y-%m-%d}",
-                wanted=f"one valid at {at:%Y-%m-%dT%H:%M:%SZ}",
-            )
+        _REASONS.require_current(self.validity, at)
 
     def vouches_for(self, ders: Sequence[bytes], root: Certificate, at: datetime) -> bool:
         """Whether `ders` is this very issuer, with or without its root, which is `root`, and holds at the time `at`."""

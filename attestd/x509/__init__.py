@@ -23,6 +23,7 @@ from attestd.x509.anchors import (
 )
 from attestd.x509.certificate import MAX_CERTIFICATE_SIZE, Certificate
 from attestd.x509.crl import (
+    BAD_BYTES,
     MAX_CRL_SIZE,
     CrlReasons,
     RevocationList,
@@ -38,6 +39,7 @@ __all__ = [
     "AMD_ARK_GENOA",
     "AMD_ARK_MILAN",
     "AMD_ARK_TURIN",
+    "BAD_BYTES",
     "GENUINE_ROOTS",
     "INTEL",
     "INTEL_SGX_ROOT_CA",

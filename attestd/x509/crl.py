@@ -20,7 +20,7 @@ MAX_CRL_SIZE: Final = 4 * 1024 * 1024
 
 _CRITICAL: Final = b"\x01\x01\xff"  # BOOLEAN TRUE in DER
 # What the library raises where bytes are not what they should be; not all of it is a ValueError.
-_BAD_BYTES: Final = (
+BAD_BYTES: Final = (
     ValueError,
     TypeError,
     Warning,
@@ -131,7 +131,7 @@ def _load_crl(raw: bytes, reasons: CrlReasons) -> tuple[x509.CertificateRevocati
         elif not raw.startswith(b"\x30"):
             der = bytes.fromhex(raw.decode("ascii").strip())
         return x509.load_der_x509_crl(der), der
-    except _BAD_BYTES:
+    except BAD_BYTES:
         raise _not_crl(reasons) from None
 
 
@@ -153,7 +153,7 @@ def _crl_extensions(
     """Return the CRL number and the key identifier, which RFC 5280, 5.2.1 demands of those who follow it."""
     try:
         extensions = {extension.oid: extension.value for extension in crl.extensions}
-    except _BAD_BYTES:
+    except BAD_BYTES:
         raise _not_crl(reasons) from None
     number = extensions.pop(x509.CRLNumber.oid, None)
     issuer = extensions.pop(x509.AuthorityKeyIdentifier.oid, None)
@@ -179,7 +179,7 @@ def _revoked(crl: x509.CertificateRevocationList, signed: bytes, reasons: CrlRea
         if _CRITICAL in signed and any(extension.critical for entry in crl for extension in entry.extensions):
             raise _not_crl(reasons)
         return frozenset(entry.serial_number for entry in crl)
-    except _BAD_BYTES:
+    except BAD_BYTES:
         raise _not_crl(reasons) from None
 
 

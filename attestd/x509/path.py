@@ -9,6 +9,7 @@ from typing import Final
 from OpenSSL import crypto
 
 from attestd.errors import NotAuthentic, Reason
+from attestd.validity import Validity
 from attestd.x509.anchors import TrustAnchors
 from attestd.x509.certificate import Certificate
 from attestd.x509.profile import Profile
@@ -26,6 +27,15 @@ class PathReasons:
     expired: Reason
     not_yet_valid: Reason
     kind: type[NotAuthentic]
+
+    def require_current(self, validity: Validity, at: datetime) -> None:
+        """Raise `kind` where `at` lies outside of the window of a chain that was verified at another time."""
+        if not validity.not_before <= at <= validity.not_after:
+            raise self.kind(
+                self.expired if at > validity.not_after else self.not_yet_valid,
+                found=f"a chain valid from {validity.not_before:%Y-%m-%d} to {validity.not_after:%Y-%m-%d}",
+                wanted=f"one valid at {at:%Y-%m-%dT%H:%M:%SZ}",
+            )
 
 
 def verify_path(
