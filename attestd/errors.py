@@ -401,6 +401,31 @@ class Reason(StrEnum):
     POLICY_ROLLBACK = ("policy.rollback", "The policy is older than the one in force", "Raise its version.")
     NOT_AFFIRMING = ("policy.not_affirming", "Authentic, but not acceptable under the policy", "See the findings.")
 
+    # Cells of the TVM, and what is built of them (registry.md)
+    CELL_MALFORMED = ("cell.malformed", "Not a cell, or not the cells that are wanted here", "Fetch them again.")
+    CELL_PRUNED = ("cell.pruned", "The proof leaves out what is asked for", "Ask for a proof of this very key.")
+    CELL_PROOF = ("cell.proof", "The Merkle proof is of another root", "Fetch proof and root together.")
+    BOC_MALFORMED = ("cell.boc_malformed", "Not a strict bag of cells", "Fetch it again.")
+    ADDRESS_MALFORMED = ("address.malformed", "Not an address on TON", "Write 0:<64 hex digits>, or its base64 form.")
+
+    # The log, the map and their checkpoints
+    LOG_MALFORMED = ("log.malformed", "Not a part of a log of this form", "Fetch it again.")
+    LOG_RECORD = ("log.record", "Not a record of the log in its one form", "Fetch it again.")
+    LOG_INCLUSION = ("log.inclusion", "The record is not shown to be in the log", "Ask for a proof of this tree size.")
+    LOG_CONSISTENCY = (
+        "log.consistency",
+        "The log is not shown to go on from the older one",
+        "Keep both checkpoints: if no proof can be had, the log was rewritten.",
+    )
+    MAP_PROOF = ("map.proof", "The proof says nothing of this key in this map", "Ask for the proof of this epoch.")
+    CHECKPOINT_SIGNATURES = (
+        "checkpoint.signatures",
+        "Too few verifiers have signed the checkpoint",
+        "Use the checkpoint of this registry and network, and the verifiers in force.",
+    )
+    NOTE_MALFORMED = ("note.malformed", "Not a signed note, or its key is not one", "Fetch it again.")
+    NOTE_SIGNATURE = ("note.signature", "The note is not signed by a known key", "Name the key of this log.")
+
     # Reference values
     MEASURE_PACKAGE = (
         "measure.package",
@@ -415,6 +440,173 @@ class Reason(StrEnum):
     ANCHOR_MISSING = ("anchor.missing", "There is no trust anchor", "Name at least one root certificate.")
     CLOCK = ("clock.before_build", "The clock is before the build of this software", "Set the clock.")
     SETTINGS = ("settings.refused", "The configuration is refused", "Mend the setting that is named.")
+
+    # The chain: what it said, or failed to say. Nothing here is a verdict on evidence
+    CHAIN_UNAVAILABLE = (
+        "chain.unavailable",
+        "Too few liteservers answer",
+        "Retry later; if it stays so, name other liteservers in the network file.",
+    )
+    CHAIN_STALE = (
+        "chain.stale",
+        "The liteserver's last block is not of this minute",
+        "Set the clock; if it is right, name other liteservers in the network file.",
+    )
+    CHAIN_DISAGREES = (
+        "chain.disagrees",
+        "Too few liteservers say the same",
+        "Retry; if it stays so, find out which of them lies and name another.",
+    )
+    CHAIN_PROOF = (
+        "chain.proof",
+        "A liteserver's answer is not proved",
+        "Retry; if it stays so, name other liteservers in the network file.",
+    )
+    CHAIN_NETWORK = ("chain.network", "The network file is refused", "Use TON's global config form; see the README.")
+    CHAIN_ACCOUNT = (
+        "chain.account",
+        "The account is not in the state that it has to be in",
+        "Deploy the contract, or name the address that it has; a frozen account needs TON.",
+    )
+    CHAIN_CODE = ("chain.code", "The contract's code is not the pinned one", "Find out who upgraded it; trust nothing.")
+    CHAIN_STATE = ("chain.state", "The contract's storage is not a registry's", "Name the address of the registry.")
+    CHAIN_OWNER = (
+        "chain.owner",
+        "The contract is governed by others than those pinned",
+        "Find out who changed it; if that is right, pin the new ones in the network file.",
+    )
+    CHAIN_PAUSED = ("chain.paused", "The registry's admin has paused it", "No key is trusted until it is unpaused.")
+    CHAIN_UNPUBLISHED = ("chain.unpublished", "The registry has no checkpoint yet", "Wait for the first publication.")
+    CHAIN_EXPIRED = (
+        "chain.expired",
+        "The checkpoint on chain has expired",
+        "No key is trusted until the registry publishes again.",
+    )
+    CHAIN_EPOCH = (
+        "chain.epoch",
+        "The proof belongs to another checkpoint than the one on chain",
+        "Ask the service for the proof again; one of the two is behind for a moment.",
+    )
+    CHAIN_AHEAD = (
+        "chain.ahead",
+        "The chain has a checkpoint that this database does not know",
+        "The database was restored, or somebody else has the verifiers' keys: see the runbook; nothing is overwritten.",
+    )
+    CHAIN_FROZEN = ("chain.frozen", "The account is frozen", "Send it TON and its state; publication then goes on.")
+    CHAIN_BALANCE = ("chain.balance", "The wallet has too little TON to publish", "Send TON to the wallet.")
+    CHAIN_SPENDING_CAP = (
+        "chain.spending_cap",
+        "Publishing has cost as much today as it may",
+        "Wait, or raise chain_spending_cap; look for what the fees are spent on.",
+    )
+    CHAIN_QUORUM = (
+        "chain.quorum",
+        "Too few verifiers have signed the checkpoint",
+        "See why the co-signers that are named do not sign; publication goes on when they do.",
+    )
+    CHAIN_REFUSED = (
+        "chain.refused",
+        "The chain refused a checkpoint or the wallet's message",
+        "See the exit code that is named; it is tried again, more and more rarely.",
+    )
+    CHAIN_OUTDATED = (
+        "chain.outdated",
+        "What was signed is not to be trusted any more",
+        "Nothing: it is held back until it can no longer be published, and the next checkpoint is made without it.",
+    )
+    CHAIN_CLOCK = ("chain.clock", "The clock and the chain's are apart", "Set the clock.")
+    LEASE_LOST = ("chain.lease_lost", "Another process publishes now", "Nothing: one process publishes at a time.")
+    CHAIN_WALLET = ("chain.wallet", "The wallet cannot do that", "See `attestd chain wallet show`.")
+    WALLET_KEY = (
+        "chain.wallet_key",
+        "The key file of the wallet is refused",
+        "Keep 32 bytes in hex in a regular file of the service's own user, with mode 0600.",
+    )
+
+    # Co-signing: why a verifier does not sign what another registry would publish
+    COSIGN_CANDIDATE = (
+        "cosign.candidate",
+        "Not a candidate of the registry that is co-signed",
+        "Compare cosign_leader, cosign_log_key, network and address of the registry with those of the other side.",
+    )
+    COSIGN_WINDOW = (
+        "cosign.window",
+        "The candidate is of another time, or for longer than is co-signed",
+        "Compare clocks and checkpoint_validity of both sides.",
+    )
+    COSIGN_CONFLICT = (
+        "cosign.conflict",
+        "Another candidate of this epoch was signed and may still land",
+        "Wait until that one has expired; find out why there are two.",
+    )
+    COSIGN_POLICY = (
+        "cosign.policy",
+        "The policies are not those that the verifier has a copy of",
+        "Compare the policies; copy those that are right into the verifier's folder.",
+    )
+    COSIGN_HISTORY = (
+        "cosign.history",
+        "The log does not go on from the one that the verifier holds",
+        "Keep both logs, and find out who has rewritten one of them; sign nothing until then.",
+    )
+    COSIGN_RECORD = (
+        "cosign.record",
+        "A record is not what the log says that it is",
+        "Run `attestd log fsck` on the registry; if that finds nothing, the registry lies.",
+    )
+    COSIGN_MAP = (
+        "cosign.map",
+        "The map is not what the records make",
+        "Run `attestd log fsck` on the registry; if that finds nothing, the registry lies.",
+    )
+    COSIGN_EVIDENCE = (
+        "cosign.evidence",
+        "The evidence is not that of the result in the log",
+        "Run `attestd log fsck` on the registry; if that finds nothing, the registry lies.",
+    )
+    COSIGN_ENTRY = (
+        "cosign.entry",
+        "The entry says something else than the evidence",
+        "Find out how the key came into the map; revoke it.",
+    )
+    COSIGN_APPRAISAL = (
+        "cosign.appraisal",
+        "By the verifier's own appraisal the evidence is not affirming",
+        "Compare endorsements, trust anchors and clocks of both sides; revoke the key if the verifier is right.",
+    )
+    COSIGN_BEHIND = (
+        "cosign.behind",
+        "The verifier has more records to catch up with than it takes at once",
+        "Start it from a copy of another verifier's database.",
+    )
+    COSIGN_PEER = (
+        "cosign.peer",
+        "The other side of co-signing does not answer as it should",
+        "See whether it runs, and its certificate and API key; it is asked again.",
+    )
+
+    # Cocoon's root contract
+    COCOON_STATE = (
+        "cocoon.state",
+        "Not the state of Cocoon's root contract",
+        "Name the root contract, or a bag of cells with its data.",
+    )
+    COCOON_STRUCT_VERSION = (
+        "cocoon.struct_version",
+        "Unknown version of the state of Cocoon's root contract",
+        "Update attestd; until then approve hashes by hand.",
+    )
+    COCOON_MESSAGE = ("cocoon.message", "Not a message of the root contract's owner", "Send a body of another op.")
+    COCOON_UNKNOWN = (
+        "cocoon.unknown",
+        "The state of Cocoon's root contract says more than attestd can read",
+        "Find out what it means, or update attestd; until then approve hashes by hand.",
+    )
+    COCOON_REGISTRY = (
+        "cocoon.registry",
+        "The registry does not answer as it should",
+        "Name the listeners of a running service, and the API key of an administrator.",
+    )
 
     # The service
     REQUEST_PATH = ("request.not_found", "There is nothing here", "See the API reference at /docs.")

@@ -1,4 +1,4 @@
-"""The seam to ECDSA and RSA: raw keys and raw signatures as the vendors' hardware writes them.
+"""The seam to ECDSA, RSA and Ed25519: raw keys and raw signatures as hardware and the chain write them.
 
 OpenSSL verifies, through `cryptography`. On P-384 AWS-LC takes less than half of the time: where the extra `aws-lc` is
 installed it verifies these in OpenSSL's place, and never the one after the other has failed.
@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, SECP384R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
@@ -29,14 +30,31 @@ except ModuleNotFoundError as error:
 # What is opaque to everybody above: only this module and x509 know the library behind it.
 PublicKey: TypeAlias = EllipticCurvePublicKey
 RsaPublicKey: TypeAlias = RSAPublicKey
+SigningKey: TypeAlias = Ed25519PrivateKey
 
 _P256: Final = SECP256R1()
 _P384: Final = SECP384R1()
 _ECDSA_SHA256: Final = ECDSA(SHA256())
 _ECDSA_SHA384: Final = ECDSA(SHA384())
 _RSA_EXPONENT: Final = 65537
+_ED25519_KEY_SIZE: Final = 32
 # SubjectPublicKeyInfo (RFC 5480) of an uncompressed point of P-384, up to that point.
 _P384_SPKI: Final = bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")
+
+# The y of every point of Ed25519 whose order divides eight, sign bit aside, the two that are not reduced included
+# (RFC 8032, 5.1.3 and 8.9). Under such a key one signature can hold for many messages, without a private key.
+_SMALL_ORDER: Final = frozenset(
+    bytes.fromhex(y)
+    for y in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
 
 
 class P384Library(StrEnum):
@@ -149,6 +167,35 @@ def verify_rsa_pkcs1_sha256(key: RsaPublicKey, signature: bytes, signed: bytes, 
         raise NotAuthentic(
             reason, found="a signature that does not verify", wanted="RSASSA-PKCS1-v1_5, SHA-256, by the key above it"
         ) from None
+
+
+def ed25519_signing_key(seed: bytes) -> SigningKey:
+    """Load a private key from its 32 bytes (RFC 8032, 5.1.5). Raises `ValueError` where there are more or fewer."""
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def ed25519_public_key(key: SigningKey) -> bytes:
+    """Return the 32 bytes of the public key (RFC 8032, 5.1.2)."""
+    return key.public_key().public_bytes_raw()
+
+
+def sign_ed25519(key: SigningKey, signed: bytes) -> bytes:
+    """Sign with Ed25519; the signature is R ‖ S, 64 bytes (RFC 8032, 5.1.6)."""
+    return key.sign(signed)
+
+
+def ed25519_verifies(key: bytes, signature: bytes, signed: bytes) -> bool:
+    """Tell whether 64 bytes are the signature over `signed` by a key of 32 bytes (RFC 8032, 5.1.7).
+
+    Never by a key of small order, nor by what is no key: nobody holds the private half of either.
+    """
+    if len(key) != _ED25519_KEY_SIZE or key[:-1] + bytes((key[-1] & 0x7F,)) in _SMALL_ORDER:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _der(signature: bytes, size: int) -> bytes:

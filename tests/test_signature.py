@@ -1,4 +1,4 @@
-"""Raw ECDSA as hardware writes it: points, and r and s of any length within 32 bytes."""
+"""Raw ECDSA as hardware writes it: points, and r and s of any length within 32 bytes. Ed25519 as verifiers sign."""
 
 import sys
 from dataclasses import replace
@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 
 from attestd import signature
 from attestd.errors import EndorsementRejected, NotAuthentic, Reason
-from attestd.signature import P384_LIBRARY, P384Library, p256_public_key, p384_public_key, verify_p256, verify_p384
+from attestd.signature import (
+    P384_LIBRARY,
+    P384Library,
+    ed25519_public_key,
+    ed25519_signing_key,
+    ed25519_verifies,
+    p256_public_key,
+    p384_public_key,
+    sign_ed25519,
+    verify_p256,
+    verify_p384,
+)
 from attestd.simulator import p256_key, p384_key, sign_p256
 from attestd.simulator.keys import P256_ORDER, P384_ORDER, point, sign
 from tests.refusals import malformed, refused
@@ -409,3 +420,62 @@ def test_an_extra_that_does_not_load_is_no_reason_for_openssl(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "_awscrt", None)
     with pytest.raises(ModuleNotFoundError, match="_awscrt"):
         imported()
+
+
+# RFC 8032, 7.1, test 2.
+ED25519_SEED = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"
+ED25519_PUBLIC = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+ED25519_SIGNATURE = (
+    "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb0"
+    "0d291612bb0c00"
+)
+
+
+def test_ed25519() -> None:
+    key = ed25519_signing_key(bytes.fromhex(ED25519_SEED))
+    public, signed = ed25519_public_key(key), sign_ed25519(key, b"\x72")
+    assert (public.hex(), signed.hex()) == (ED25519_PUBLIC, ED25519_SIGNATURE)
+    assert ed25519_verifies(public, signed, b"\x72")
+    assert not ed25519_verifies(public, signed, b"\x73")
+    for bit in range(512):
+        wrong = bytearray(signed)
+        wrong[bit // 8] ^= 1 << bit % 8
+        assert not ed25519_verifies(public, bytes(wrong), b"\x72")
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_ed25519_sizes(size: int) -> None:
+    public = bytes.fromhex(ED25519_PUBLIC)
+    assert not ed25519_verifies((public * 2)[:size], bytes.fromhex(ED25519_SIGNATURE), b"\x72")
+    assert not ed25519_verifies(public, bytes(size * 2), b"\x72")
+    with pytest.raises(ValueError, match="32 bytes"):
+        ed25519_signing_key(bytes(size))
+
+
+Q = 2**255 - 19
+EDWARDS_D = -121665 * pow(121666, -1, Q) % Q
+
+
+def edwards_order_divides_8(y: int) -> bool:
+    """Whether a point with this y is the neutral element after three doublings (RFC 8032, 5.1.4)."""
+    x_squared = (y * y - 1) * pow(EDWARDS_D * y * y + 1, -1, Q) % Q
+    for _ in range(3):
+        # Of 2P: y is (y^2 + x^2) / (1 - d x^2 y^2), x^2 is (2 x y / (1 + d x^2 y^2))^2.
+        product = EDWARDS_D * x_squared * y * y % Q
+        doubled = (y * y + x_squared) * pow(1 - product, -1, Q) % Q
+        x_squared = 4 * x_squared * y * y * pow(1 + product, -2, Q) % Q
+        y = doubled
+    return (x_squared, y) == (0, 1)
+
+
+def test_no_signature_by_a_key_of_small_order() -> None:
+    """OpenSSL takes some of these keys, under which R and S can be made up without a private key."""
+    small = [int.from_bytes(y, "little") for y in signature._SMALL_ORDER]
+    assert all(edwards_order_divides_8(y % Q) for y in small)
+    assert len({y % Q for y in small}) == 5  # of one, two, four (both signs) and eight (both signs, twice)
+    assert not edwards_order_divides_8(4 * pow(5, -1, Q) % Q)
+    for y in small:
+        for sign_bit in (0, 1 << 255):
+            key = (y | sign_bit).to_bytes(32, "little")
+            for made_up in (b"\1" + bytes(63), key + bytes(32), bytes(64)):
+                assert not any(ed25519_verifies(key, made_up, bytes((message,))) for message in range(16))
