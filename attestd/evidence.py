@@ -81,6 +81,14 @@ MAX_POLICY_NAME: Final = 64
 MAX_POLICY_SIZE: Final = 64 * 1024
 # Vendor documents have less than 32 KiB; a CRL grows by some 40 bytes with each revoked platform.
 MAX_ENDORSEMENT_SIZE: Final = 1024 * 1024
+# Two of each GPU: of its driver and of its VBIOS.
+MAX_RIMS: Final = 2 * MAX_GPUS
+# Genuine RIMs have up to 26 KiB; base64 in the answer of NVIDIA's RIM service adds a third.
+MAX_RIM_SIZE: Final = 512 * 1024
+# About three certificates of each GPU, and three of each RIM.
+MAX_OCSP_ANSWERS: Final = 3 * (MAX_GPUS + MAX_RIMS)
+# Genuine answers have about 1.2 KiB.
+MAX_OCSP_ANSWER_SIZE: Final = 16 * 1024
 
 IntelTee: TypeAlias = Literal["tdx", "sgx"]
 Tee: TypeAlias = Literal[IntelTee, "snp"]
@@ -92,7 +100,8 @@ TEES: Final[tuple[Tee, ...]] = (*_INTEL.values(), "snp")
 _ROLES: Final[Mapping[str, Role]] = {"worker": "worker", "proxy": "proxy"}
 _ARCHS: Final[Mapping[str, Arch]] = {"HOPPER": "HOPPER", "BLACKWELL": "BLACKWELL", "LS10": "LS10"}
 
-# Intel's collateral under the file names that vendors' tools give it (tdx.md, section 3), and AMD's certificates.
+# Intel's collateral under the file names that vendors' tools give it (tdx.md, section 3), AMD's certificates, and lists
+# of NVIDIA's documents.
 INTEL_ENDORSEMENT_NAMES: Final = (
     "tcb_info",
     "tcb_info_issuer_chain",
@@ -103,6 +112,7 @@ INTEL_ENDORSEMENT_NAMES: Final = (
     "pck_crl_issuer_chain",
 )
 AMD_ENDORSEMENT_NAMES: Final = ("vcek", "vlek", "ask", "ark", "crl")
+NVIDIA_ENDORSEMENT_NAMES: Final = ("rims", "ocsp")
 ENDORSEMENT_NAMES: Final = (*INTEL_ENDORSEMENT_NAMES, *AMD_ENDORSEMENT_NAMES)
 
 
@@ -219,6 +229,9 @@ class AppraisalRequest:
     policy_toml: str | None = None  # or a policy of the caller's own; never both
     at: datetime | None = None  # UTC
     endorsements: Mapping[str, bytes] = field(default_factory=dict)  # by name, of ENDORSEMENT_NAMES
+    # NVIDIA's, all that there is of each kind; None: what the service has of it.
+    rims: tuple[bytes, ...] | None = None  # SWID tags, or what NVIDIA's RIM service answers
+    ocsp: tuple[bytes, ...] | None = None  # OCSP answers in DER
 
 
 def load_evidence_json(raw: bytes) -> Evidence:
@@ -238,9 +251,9 @@ def load_evidence_cbor(raw: bytes) -> Evidence:
 def load_appraisal_request_json(raw: bytes) -> AppraisalRequest:
     """Decode the body of `POST /v1/appraisals`: the evidence, or only its `cpu`, with further members.
 
-    They are `at` (RFC 3339), `endorsements` (an object of base64, by the names in `ENDORSEMENT_NAMES`) and
-    `policy_toml` (the text of a policy, in place of the name of one); each may be left out. Raises as
-    `load_evidence_json` does.
+    They are `at` (RFC 3339), `endorsements` (an object of base64, by the names in `ENDORSEMENT_NAMES`, and of arrays of
+    base64, by those in `NVIDIA_ENDORSEMENT_NAMES`) and `policy_toml` (the text of a policy, in place of the name of
+    one); each may be left out. Raises as `load_evidence_json` does.
     """
     return _appraisal_request(Fields(load_json(raw), path="evidence"))
 
@@ -325,6 +338,7 @@ def _appraisal_request(fields: Fields) -> AppraisalRequest:
     bound = any(fields.given(name) for name in ("challenge", "binding", "key")) or bool(_models(fields))
     if fields.given("policy") and fields.given("policy_toml"):
         raise fields.refuse("policy", "either the name of a policy or policy_toml")
+    endorsements = fields.fields("endorsements") if fields.given("endorsements") else None
     return AppraisalRequest(
         cpu=cpu,
         gpus=gpus,
@@ -332,7 +346,9 @@ def _appraisal_request(fields: Fields) -> AppraisalRequest:
         policy=_policy(fields),
         policy_toml=fields.text("policy_toml", most=MAX_POLICY_SIZE) if fields.given("policy_toml") else None,
         at=fields.time("at") if fields.given("at") else None,
-        endorsements=_endorsements(fields.fields("endorsements")) if fields.given("endorsements") else {},
+        endorsements={} if endorsements is None else _endorsements(endorsements),
+        rims=_documents(endorsements, "rims", MAX_RIMS, MAX_RIM_SIZE),
+        ocsp=_documents(endorsements, "ocsp", MAX_OCSP_ANSWERS, MAX_OCSP_ANSWER_SIZE),
     )
 
 
@@ -405,7 +421,10 @@ def _event_log(cpu: Fields) -> bytes | None:
 
 
 def _blob(fields: Fields, name: str, most: int) -> bytes:
-    raw = fields.binary(name)
+    return _sized(fields, name, fields.binary(name), most)
+
+
+def _sized(fields: Fields, name: str, raw: bytes, most: int) -> bytes:
     if not raw:
         raise fields.refuse(name, "at least one byte")
     if len(raw) > most:
@@ -462,5 +481,11 @@ def _policy(fields: Fields) -> str | None:
 
 
 def _endorsements(fields: Fields) -> dict[str, bytes]:
-    fields.only(*ENDORSEMENT_NAMES)
+    fields.only(*ENDORSEMENT_NAMES, *NVIDIA_ENDORSEMENT_NAMES)
     return {name: _blob(fields, name, MAX_ENDORSEMENT_SIZE) for name in ENDORSEMENT_NAMES if fields.given(name)}
+
+
+def _documents(endorsements: Fields | None, name: str, count: int, most: int) -> tuple[bytes, ...] | None:
+    if endorsements is None or not endorsements.given(name):
+        return None
+    return tuple(_sized(endorsements, name, raw, most) for raw in endorsements.binaries(name, most=count))

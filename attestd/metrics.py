@@ -157,6 +157,45 @@ class Metrics:
             "Rows that were not what was recorded, each time one was met; should always be zero",
             registry=registry,
         )
+        self.log_records = Gauge("attestd_log_records", "Records in the log, sequenced or not", registry=registry)
+        self.map_keys = Gauge("attestd_map_keys", "Keys in the map", registry=registry)
+        self.epoch = Gauge("attestd_epoch", "The last epoch that is on chain; 0 before the first", registry=registry)
+        self.publication_lag = Gauge(
+            "attestd_publication_lag_seconds",
+            "Age of the oldest record that is not on chain; 0 where all are, or none has to be",
+            registry=registry,
+        )
+        self.publication_success = Gauge(
+            "attestd_publication_last_success_timestamp_seconds",
+            "When the last epoch was confirmed (Unix time); 0 before the first",
+            registry=registry,
+        )
+        self.publication_stopped = Gauge(
+            "attestd_publication_stopped", "1 while publishing waits for somebody to see to it", registry=registry
+        )
+        self.publication_failures = Counter(
+            "attestd_publication_failures",
+            "Rounds in which no epoch was built, or none could be published, by reason",
+            ["reason"],
+            registry=registry,
+        )
+        self.cosigner_failures = Counter(
+            "attestd_cosigner_failures",
+            "Times that a co-signer was asked and did not sign, by reason",
+            ["reason"],
+            registry=registry,
+        )
+        self.cosignatures = Counter(
+            "attestd_cosignatures", "Candidates of another registry that were signed here", registry=registry
+        )
+        self.cosign_refusals = Counter(
+            "attestd_cosign_refusals",
+            "Candidates of another registry that were not signed here, by reason",
+            ["reason"],
+            registry=registry,
+        )
+        self.wallet_balance = Gauge("attestd_wallet_balance_ton", "What the wallet has, in TON", registry=registry)
+        self.change_streams = Gauge("attestd_change_streams", "Streams of changes that are open", registry=registry)
         self.rate_limited = Counter(
             "attestd_rate_limited", "Requests refused for their number, by whose limit", ["scope"], registry=registry
         )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import parse_qs, urlsplit
 
-from attestd.codec import load_pem
+from attestd.codec import load_hex, load_pem
 from attestd.errors import ConfigurationRefused, Malformed, Reason
 from attestd.x509 import GENUINE_ROOTS, TrustAnchors
 
@@ -44,6 +44,9 @@ _MAX_PORT: Final = 65535
 _VENDORS: Final = ("intel", "amd", "nvidia")
 # What libpq calls a connection whose server is who it says, or one that is plainly open.
 _SSL_MODES: Final = ("verify-full", "verify-ca", "disable")
+_MAX_COSIGNERS: Final = 16
+_VERIFIER_SIZE: Final = 32
+_WALLETS: Final = ("v5r1", "v4r2")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -74,6 +77,32 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChainSettings:
+    """Where epochs are published, and who pays. Without these, nothing is; log and map go on all the same."""
+
+    network: Path  # TON's global config, with attestd's own member
+    registry: str | None  # the contract's address; null where the network file has it
+    wallet_key: Path
+    wallet_version: str  # v5r1 or v4r2
+    verifier_key: Path  # signs checkpoints
+    cosigners: tuple[str, ...]  # URLs of other verifiers
+    spending_cap: int  # TON per day
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CosignSettings:
+    """Whose epochs are co-signed. Whoever has these is a verifier, and no registry of its own."""
+
+    leader: str  # URL of its public listener
+    token: Path  # file with an auditor's API key there
+    log_key: str  # signs its log's checkpoints: name, key id and key, as in its /.well-known/attestd
+    verifier: bytes  # its own verifier's Ed25519 public key, which has signed every candidate first
+    network: Path
+    registry: str | None
+    verifier_key: Path  # signs what was verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the operator decided. Times are in seconds."""
 
@@ -91,6 +120,11 @@ class Settings:
     live_keys_per_platform: int
     requests_per_second_per_key: int
     requests_per_second_per_address: int
+    log_key: Path  # signs the log's own checkpoints
+    epoch_interval: int
+    checkpoint_validity: int
+    chain: ChainSettings | None
+    cosign: CosignSettings | None
     log_level: str
 
     @property
@@ -114,6 +148,7 @@ class Settings:
         if file is not None and _has_password(members.get("database_url")) and _mode(file) & _OTHERS:
             raise _refused("database_url", "a password in a file that others can read", f"chmod 600 {file}")
         anchors = load_anchors(given.optional_path("trust_anchors"))
+        cosign = _cosign(given)
         settings = cls(
             registry_id=_registry_id(given, state_dir, anchors, database_url),
             state_dir=state_dir,
@@ -130,6 +165,11 @@ class Settings:
             live_keys_per_platform=given.integer("live_keys_per_platform", 16, 1, 1024),
             requests_per_second_per_key=given.integer("requests_per_second_per_key", 100, 1, 100_000),
             requests_per_second_per_address=given.integer("requests_per_second_per_address", 500, 1, 1_000_000),
+            log_key=_log_key(given, state_dir, database_url),
+            epoch_interval=given.integer("epoch_interval", 60, 1, 86_400),
+            checkpoint_validity=given.integer("checkpoint_validity", 900, 60, 604_800),
+            chain=_chain(given) if cosign is None else None,
+            cosign=cosign,
             log_level=given.choice("log_level", "info", LOG_LEVELS),
         )
         danger = given.flag("danger_admin_listen_beyond_loopback")
@@ -176,6 +216,22 @@ class _Given:
 
     def optional_path(self, name: str) -> Path | None:
         return None if self._take(name, None) is None else Path(self.text(name, "")).absolute()
+
+    def optional_text(self, name: str) -> str | None:
+        return None if self._take(name, None) is None else self.text(name, "")
+
+    def texts(self, name: str, most: int) -> tuple[str, ...]:
+        """Return a list of texts, which the environment has with commas between them."""
+        value = self._take(name, [])
+        if isinstance(value, str):
+            value = value.split(",") if value else []
+        if (
+            isinstance(value, list)
+            and len(value) <= most
+            and all(isinstance(one, str) and 0 < len(one) <= _MAX_TEXT and one.isprintable() for one in value)
+        ):
+            return tuple(value)
+        raise _refused(name, "no list of texts, or too many", f"at most {most} texts")
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
         value = self._take(name, default)
@@ -341,6 +397,7 @@ def _write_once(file: Path, text: str) -> None:
     draft = file.with_name(f".{file.name}-{secrets.token_hex(8)}")
     try:
         with draft.open("x", encoding="ascii") as opened:
+            os.fchmod(opened.fileno(), stat.S_IRUSR | stat.S_IWUSR)
             opened.write(text)
             opened.flush()
             os.fsync(opened.fileno())
@@ -354,6 +411,96 @@ def _endorsements(given: _Given, state_dir: Path) -> Path:
     default = state_dir / "endorsements"
     path = given.path("endorsements", default)
     return _own_directory("endorsements", path) if path == default else path
+
+
+def _log_key(given: _Given, state_dir: Path, database_url: str) -> Path:
+    """Return where the log's key lies. An embedded registry makes its own, once; others share theirs."""
+    default = state_dir / "log-key"
+    path = given.path("log_key", default)
+    if path == default and database_url.startswith("sqlite:"):
+        try:
+            if not path.exists():
+                _write_once(path, secrets.token_hex(32))
+        except OSError:
+            raise _refused("log_key", f"{path} cannot be written", "a directory of the service's own") from None
+    return path
+
+
+def _cosign(given: _Given) -> CosignSettings | None:
+    """Return whose epochs are co-signed, all that is needed or nothing of it."""
+    leader = given.optional_text("cosign_of")
+    token, log_key = given.optional_path("cosign_token"), given.optional_text("cosign_log_key")
+    verifier = given.optional_text("cosign_leader")
+    if leader is None:
+        if token or log_key or verifier:
+            raise _refused("cosign_of", "nothing, beside other settings of co-signing", "the URL of the registry")
+        return None
+    network, verifier_key = given.optional_path("chain_network"), given.optional_path("chain_verifier_key")
+    for name, value in (
+        ("cosign_token", token),
+        ("cosign_log_key", log_key),
+        ("cosign_leader", verifier),
+        ("chain_network", network),
+        ("chain_verifier_key", verifier_key),
+    ):
+        if value is None:
+            raise _refused(name, "nothing, beside cosign_of", "all that co-signing needs: see the README")
+    try:
+        public_key = load_hex(verifier or "", size=_VERIFIER_SIZE)
+    except Malformed as error:
+        raise _refused("cosign_leader", error.found, f"{_VERIFIER_SIZE} bytes in hex") from None
+    return CosignSettings(
+        leader=leader,
+        token=token or Path(),
+        log_key=log_key or "",
+        verifier=public_key,
+        network=network or Path(),
+        registry=given.optional_text("chain_registry"),
+        verifier_key=verifier_key or Path(),
+    )
+
+
+def _chain(given: _Given) -> ChainSettings | None:
+    """Return what is set of the chain, all that is needed or nothing of it."""
+    network, registry = given.optional_path("chain_network"), given.optional_text("chain_registry")
+    wallet_key, verifier_key = given.optional_path("chain_wallet_key"), given.optional_path("chain_verifier_key")
+    wallet_version = given.choice("chain_wallet_version", "v5r1", _WALLETS)
+    cosigners = given.texts("chain_cosigners", _MAX_COSIGNERS)
+    spending_cap = given.integer("chain_spending_cap", 20, 1, 1_000_000)
+    if network is None:
+        if registry or wallet_key or verifier_key or cosigners:
+            raise _refused("chain_network", "nothing, beside other settings of the chain", "a network file")
+        return None
+    if wallet_key is None:
+        raise _refused("chain_wallet_key", "nothing, beside chain_network", "the key file of the wallet that pays")
+    if verifier_key is None:
+        raise _refused("chain_verifier_key", "nothing, beside chain_network", "the key file that signs checkpoints")
+    return ChainSettings(
+        network=network,
+        registry=registry,
+        wallet_key=wallet_key,
+        wallet_version=wallet_version,
+        verifier_key=verifier_key,
+        cosigners=cosigners,
+        spending_cap=spending_cap,
+    )
+
+
+def read_secret(name: str, file: Path) -> str:
+    """Read an API key from the file that a setting names, of one line; nobody else may read it.
+
+    Raises `ConfigurationRefused`.
+    """
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & _OTHERS:
+            raise _refused(name, f"{file}: no file of the service's own", f"a regular file: chmod 600 {file}")
+        text = file.read_text(encoding="ascii").strip() if status.st_size <= _MAX_TEXT else ""
+    except (OSError, UnicodeDecodeError):
+        raise _refused(name, f"{file} cannot be read", "a file with one line") from None
+    if not text or not text.isprintable() or " " in text:
+        raise _refused(name, f"{file} has another form", "one line with an API key")
+    return text
 
 
 def _refuse_exposed(listen: Listener, admin: Listener, *, danger: bool) -> None:

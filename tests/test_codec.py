@@ -887,6 +887,7 @@ DOCUMENT = Fields(
         "object": {"inner": 1},
         "objects": [{"a": 1}, {"a": 2}],
         "list": [1],
+        "binaries": ["AAE=", ""],
     },
     path="here",
 )
@@ -903,6 +904,8 @@ def test_fields_return_what_is_there() -> None:
     assert DOCUMENT.binary("base64url", url=True) == b"\0\1"
     assert DOCUMENT.texts("texts", most=2) == ("a", "b")
     assert DOCUMENT.texts("absent") == ()
+    assert DOCUMENT.binaries("binaries", most=2) == (b"\0\1", b"")
+    assert CborFields({"binaries": [b"\0\1"]}).binaries("binaries", most=1) == (b"\0\1",)
     assert DOCUMENT.fields("object").integer("inner", 1) == 1
     assert [entry.integer("a", 9) for entry in DOCUMENT.array("objects", most=2)] == [1, 2]
     assert DOCUMENT.array("absent", least=0) == []
@@ -932,6 +935,9 @@ REFUSED_FIELDS: dict[str, tuple[Callable[[Fields], object], str]] = {
     "texts too many": (lambda f: f.texts("texts", most=1), "an array of 2"),
     "texts no array": (lambda f: f.texts("text"), "a string"),
     "texts null": (lambda f: f.texts("null"), "null"),
+    "binaries absent": (lambda f: f.binaries("absent", most=2), "nothing"),
+    "binaries too many": (lambda f: f.binaries("binaries", most=1), "an array of 2"),
+    "binaries with numbers": (lambda f: f.binaries("list", most=1), "an integer at here.list.0"),
     "object a text": (lambda f: f.fields("text"), "a string of 3 characters at here.text"),
     "object absent": (lambda f: f.fields("absent"), "null at here.absent"),
     "object with an unknown member": (lambda f: f.fields("object").only("other"), "1 unknown members in here.object"),

@@ -26,14 +26,19 @@ from attestd.evidence import (
     MAX_GPUS,
     MAX_HCL_REPORT_SIZE,
     MAX_MODELS,
+    MAX_OCSP_ANSWER_SIZE,
+    MAX_OCSP_ANSWERS,
     MAX_POLICY_NAME,
     MAX_POLICY_SIZE,
     MAX_PROOF_SIZE,
     MAX_QUOTE_SIZE,
     MAX_RA_TLS_CERTIFICATE_SIZE,
+    MAX_RIM_SIZE,
+    MAX_RIMS,
     MAX_SNP_REPORT_SIZE,
     MAX_SPKI_SIZE,
     MAX_TPM_QUOTE_SIZE,
+    NVIDIA_ENDORSEMENT_NAMES,
     PCRS_SIZE,
     AppraisalRequest,
     Evidence,
@@ -571,7 +576,8 @@ def test_gpus_may_be_appraised_without_a_key() -> None:
 
 
 def test_no_endorsement_has_two_meanings() -> None:
-    assert len(set(ENDORSEMENT_NAMES)) == len(INTEL_ENDORSEMENT_NAMES) + len(AMD_ENDORSEMENT_NAMES)
+    vendors = (INTEL_ENDORSEMENT_NAMES, AMD_ENDORSEMENT_NAMES, NVIDIA_ENDORSEMENT_NAMES)
+    assert len({*ENDORSEMENT_NAMES, *NVIDIA_ENDORSEMENT_NAMES}) == sum(map(len, vendors))
 
 
 def test_everything_at_once() -> None:
@@ -579,12 +585,14 @@ def test_everything_at_once() -> None:
     body = without(GPUS_BODY, "policy") | {
         "policy_toml": "p" * MAX_POLICY_SIZE,
         "at": "2026-06-01T02:00:00+02:00",
-        "endorsements": endorsements,
+        "endorsements": endorsements | {"rims": [b"<driver/>", b"<vbios/>"], "ocsp": [b"0"]},
     }
     request = load_appraisal_request_json(as_json(body))
     assert request == AppraisalRequest(
         cpu=EVIDENCE.cpu,
         gpus=GPUS,
+        rims=(b"<driver/>", b"<vbios/>"),
+        ocsp=(b"0",),
         evidence=replace(WITH_GPUS, policy=None),
         policy_toml="p" * MAX_POLICY_SIZE,
         at=datetime(2026, 6, 1, tzinfo=UTC),
@@ -596,6 +604,23 @@ def test_everything_at_once() -> None:
 def test_some_of_the_endorsements_may_be_given() -> None:
     request = load_appraisal_request_json(as_json(BARE | {"endorsements": {"pck_crl": b"c", "tcb_info": None}}))
     assert request.endorsements == {"pck_crl": b"c"}
+    assert (request.rims, request.ocsp) == (None, None)
+
+
+def test_no_document_at_all_is_another_thing_than_none_given() -> None:
+    for body, rims, ocsp in (({"rims": [], "ocsp": None}, (), None), ({"ocsp": []}, None, ())):
+        request = load_appraisal_request_json(as_json(BARE | {"endorsements": body}))
+        assert (request.rims, request.ocsp) == (rims, ocsp)
+
+
+def test_as_many_documents_of_nvidia_s_as_there_may_be() -> None:
+    body = BARE | {
+        "endorsements": {"rims": [b"<"] * MAX_RIMS, "ocsp": [bytes(MAX_OCSP_ANSWER_SIZE)] * MAX_OCSP_ANSWERS}
+    }
+    request = load_appraisal_request_cbor(cbor2.dumps(body))
+    assert (request.rims, request.ocsp) == tuple(map(tuple, body["endorsements"].values()))
+    largest = BARE | {"endorsements": {"rims": [bytes(MAX_RIM_SIZE)]}}
+    assert load_appraisal_request_cbor(cbor2.dumps(largest)).rims == (bytes(MAX_RIM_SIZE),)
 
 
 REFUSED_REQUESTS: dict[str, tuple[dict[str, Any], Reason]] = {
@@ -617,6 +642,17 @@ REFUSED_REQUESTS: dict[str, tuple[dict[str, Any], Reason]] = {
     "empty endorsement": (BARE | {"endorsements": {"tcb_info": b""}}, SCHEMA),
     "endorsement too large": (
         BARE | {"endorsements": {"pck_crl": bytes(MAX_ENDORSEMENT_SIZE + 1)}},
+        Reason.EVIDENCE_SIZE,
+    ),
+    "one RIM and no list": (BARE | {"endorsements": {"rims": b"<rim/>"}}, SCHEMA),
+    "RIMs by name": (BARE | {"endorsements": {"rims": {"driver": b"<rim/>"}}}, SCHEMA),
+    "an empty RIM": (BARE | {"endorsements": {"rims": [b"<rim/>", b""]}}, SCHEMA),
+    "RIMs of numbers": (BARE | {"endorsements": {"rims": [1]}}, SCHEMA),
+    "too many RIMs": (BARE | {"endorsements": {"rims": [b"<"] * (MAX_RIMS + 1)}}, SCHEMA),
+    "too many answers": (BARE | {"endorsements": {"ocsp": [b"0"] * (MAX_OCSP_ANSWERS + 1)}}, SCHEMA),
+    "RIM too large": (BARE | {"endorsements": {"rims": [bytes(MAX_RIM_SIZE + 1)]}}, Reason.EVIDENCE_SIZE),
+    "answer too large": (
+        BARE | {"endorsements": {"ocsp": [b"0", bytes(MAX_OCSP_ANSWER_SIZE + 1)]}},
         Reason.EVIDENCE_SIZE,
     ),
     "unknown member": (BARE | {"anchors": b"root"}, SCHEMA),

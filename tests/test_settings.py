@@ -6,12 +6,13 @@ from datetime import timedelta
 from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from attestd.errors import AttestdError, ConfigurationRefused, Reason
 from attestd.policy import AppraisalPolicy
-from attestd.settings import BUILT, SIMULATED, Listener, Settings, load_anchors, now, shipped
+from attestd.settings import BUILT, SIMULATED, ChainSettings, Listener, Settings, load_anchors, now, shipped
 from attestd.simulator import Vendor
 from tests.refusals import misconfigured
 
@@ -322,3 +323,57 @@ class TestAnchors:
         (tmp_path / "empty").mkdir()
         with misconfigured(Reason.ANCHOR_MISSING):
             load_anchors(tmp_path / "empty")
+
+
+class TestPublication:
+    CHAIN: Final = {
+        "chain_network": "network.json",
+        "chain_wallet_key": "wallet-key",
+        "chain_verifier_key": "verifier-key",
+    }
+
+    def test_nothing_is_published_unless_a_chain_is_named(self, load: Load) -> None:
+        settings = load()
+        assert (settings.chain, settings.epoch_interval, settings.checkpoint_validity) == (None, 60, 900)
+
+    def test_an_embedded_registry_makes_its_log_key_once(self, load: Load, tmp_path: Path) -> None:
+        file = load().log_key
+        key = file.read_text()
+        assert (file, len(bytes.fromhex(key))) == (tmp_path / "state" / "log-key", 32)
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert load().log_key.read_text() == key
+
+    def test_a_shared_registry_names_its_log_key(self, load: Load, tmp_path: Path) -> None:
+        shared = load(database_url="postgresql:///attestd", registry_id="shared")
+        assert not shared.log_key.exists()
+        named = load(database_url="postgresql:///attestd", registry_id="shared", log_key=str(tmp_path / "key"))
+        assert named.log_key == tmp_path / "key"
+
+    def test_all_of_a_chain(self, load: Load) -> None:
+        chain = known(load(**self.CHAIN, chain_cosigners="https://a.example,https://b.example").chain)
+        assert chain.network == Path("network.json").absolute()
+        assert chain.cosigners == ("https://a.example", "https://b.example")
+        assert (chain.registry, chain.wallet_version, chain.spending_cap) == (None, "v5r1", 20)
+        text = "\n".join(f'{name} = "{value}"' for name, value in self.CHAIN.items())
+        chain = known(load(f'{text}\nchain_registry = "0:00"\nchain_cosigners = ["https://a.example"]').chain)
+        assert (chain.registry, chain.cosigners) == ("0:00", ("https://a.example",))
+
+    @pytest.mark.parametrize("missing", ["chain_wallet_key", "chain_verifier_key"])
+    def test_a_chain_without_keys_is_refused(self, load: Load, missing: str) -> None:
+        refused_by(missing, load, **{name: value for name, value in self.CHAIN.items() if name != missing})
+
+    @pytest.mark.parametrize("name", ["chain_registry", "chain_wallet_key", "chain_verifier_key", "chain_cosigners"])
+    def test_parts_of_a_chain_that_is_not_named_are_refused(self, load: Load, name: str) -> None:
+        refused_by("chain_network", load, **{name: "something"})
+
+    @pytest.mark.parametrize("text", ["chain_cosigners = 1", "chain_cosigners = [1]", 'chain_cosigners = [""]'])
+    def test_what_is_no_list_of_texts_is_refused(self, load: Load, text: str) -> None:
+        refused_by("chain_cosigners", load, text)
+
+    def test_other_wallets_are_refused(self, load: Load) -> None:
+        refused_by("chain_wallet_version", load, **self.CHAIN, chain_wallet_version="v3r2")
+
+
+def known(chain: ChainSettings | None) -> ChainSettings:
+    assert chain is not None
+    return chain

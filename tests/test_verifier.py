@@ -517,7 +517,7 @@ def test_gpus_are_taken_apart() -> None:
         parsed = parse_gpu(sent)
         assert (parsed.arch, parsed.chain, parsed.report.nonce) == (GpuArch.HOPPER, said.chain, GPU_NONCE)
     with malformed(Reason.PEM_MALFORMED):
-        parse_gpu(replace(COMPOSITE.gpus[0], certificates=b"certificates"))
+        _ = parse_gpu(replace(COMPOSITE.gpus[0], certificates=b"certificates")).chain
     with malformed(Reason.GPU_REPORT_SIZE):
         parse_gpu(replace(COMPOSITE.gpus[0], report=b"report"))
 

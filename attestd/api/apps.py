@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from attestd import __version__
-from attestd.api import admin, monitoring, public, reference
+from attestd.api import admin, cosignatures, log_files, monitoring, public, reference
 from attestd.api.describe import openapi
 from attestd.api.edge import Edge, refuse
 from attestd.api.exchange import Site, exchange_of
@@ -34,7 +34,10 @@ _NO_TELEMETRY: Final[Any] = {
 def public_edge(site: Site) -> Edge:
     """Return what the public listener serves."""
     app = _app(
-        "attestd", "Verifies confidential computing evidence and registers the keys that it proves.", public.router
+        "attestd",
+        "Verifies confidential computing evidence and registers the keys that it proves.",
+        monitoring.described,
+        public.router,
     )
     return Edge(site, app, public.DIRECT)
 
@@ -42,12 +45,26 @@ def public_edge(site: Site) -> Edge:
 def admin_edge(site: Site) -> Edge:
     """Return what the admin listener serves: nothing of it is on the public one."""
     app = _app(
-        "attestd, for its operator", "Approvals, providers, API keys, revocations and the audit trail.", admin.router
+        "attestd, for its operator",
+        "Approvals, providers, API keys, revocations and the audit trail.",
+        monitoring.described,
+        admin.router,
     )
     return Edge(site, app)
 
 
-def _app(title: str, description: str, router: APIRouter) -> FastAPI:
+def cosigner_edge(site: Site) -> Edge:
+    """Return what a verifier of another registry serves: signatures, and its copy of the log."""
+    app = _app(
+        "attestd, as a verifier of another registry",
+        "Verifies what a registry would publish, and signs it.",
+        cosignatures.router,
+        log_files.router,
+    )
+    return Edge(site, app)
+
+
+def _app(title: str, description: str, *routers: APIRouter) -> FastAPI:
     app = FastAPI(
         title=title,
         description=description,
@@ -59,10 +76,11 @@ def _app(title: str, description: str, router: APIRouter) -> FastAPI:
         telemetry=_NO_TELEMETRY,
         dependencies=[Depends(require_plain_query)],
     )
-    app.include_router(monitoring.router)
-    app.include_router(router)
+    parts = (monitoring.router, *routers)
+    for part in parts:
+        app.include_router(part)
     _add_reference(app)
-    _add_refusals(app, [route for part in (monitoring.router, router) for route in part.routes])
+    _add_refusals(app, [route for part in parts for route in part.routes])
     return app
 
 

@@ -92,7 +92,7 @@ class Edge:
         # Only a colon is ever escaped by clients of ours; any other escape hides something (attacks.md, A02, A11).
         if b"%" in scope["raw_path"].replace(b"%3A", b"").replace(b"%3a", b""):
             raise RequestRefused(Reason.REQUEST_PATH, found="an escaped path", wanted="a path of the API reference")
-        if scope["path"] not in _UNLIMITED and self._site.per_address.wait(_address(scope), monotonic()):
+        if scope["path"] not in _UNLIMITED and self._site.per_address.wait(address_of(scope), monotonic()):
             raise rate_refusal(self._site, LimitScope.ADDRESS)
 
 
@@ -121,10 +121,10 @@ def refuse(exchange: Exchange, error: AttestdError) -> Answer:
 
 def _template(scope: Scope) -> str:
     route = scope.get("route")
-    return _UNMATCHED if route is None else str(route.path)
+    return _UNMATCHED if route is None else str(route.path_format)
 
 
-def _address(scope: Scope) -> str:
+def address_of(scope: Scope) -> str:
     """Return whom to count: one IPv4 address, or the network of an IPv6 address, which one customer has whole."""
     host = str(scope["client"][0]) if scope["client"] else ""
     if ":" not in host:

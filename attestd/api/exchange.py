@@ -10,9 +10,10 @@ from starlette.requests import Request
 
 from attestd.api.keys import KeyAnswers
 from attestd.api.limits import RateLimit, Shared, Spared
+from attestd.api.streams import Streams
 from attestd.errors import Reason, RequestRefused, Unavailable
 from attestd.metrics import Metrics
-from attestd.registrar import Registrar, Upkeep
+from attestd.registrar import CosigningService, Publishing, Registrar, Upkeep
 from attestd.registry.values import Caller
 from attestd.settings import Settings
 
@@ -63,14 +64,24 @@ class Site:
     settings: Settings
     registrar: Registrar
     upkeep: Upkeep
+    publishing: Publishing
+    cosigning: (
+        CosigningService | None
+    )  # of a verifier, which serves that and its copy of the log, and publishes nothing
     metrics: Metrics
     per_key: RateLimit
     per_address: RateLimit
     answers: KeyAnswers
+    streams: Streams
     bodies: Bodies
     exposition: Spared  # of the metrics
     database: Shared  # whether it answers
     clock: Callable[[], datetime]
+
+    @property
+    def is_published(self) -> bool:
+        """Whether there is a chain that epochs are published to."""
+        return self.settings.chain is not None
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from attestd.api.problem import JSON_HEADER, NO_SNIFFING, Answer, Headers, head_
 from attestd.codec import Json
 from attestd.registrar.documents import dump, export_key
 from attestd.registry import Registry
+from attestd.registry.published import Publication
 from attestd.registry.values import Key, KeyState
 from attestd.settings import Settings
 
@@ -46,19 +47,35 @@ class KeyAnswer:
         return Answer(200, self.body, headers)
 
 
-def key_answer(key: Key, settings: Settings) -> KeyAnswer:
+def key_answer(key: Key, publication: Publication | None, settings: Settings) -> KeyAnswer:
     """Write the answer about a key."""
-    body = dump(key_document(key, settings))
+    body = dump(key_document(key, publication, settings))
     return KeyAnswer(body, entity_tag(body), key.state is KeyState.ACTIVE, key.valid_from, key.valid_until)
 
 
-def key_document(key: Key, settings: Settings) -> dict[str, Json]:
-    """Return what everybody may know of a key. Nothing of it is on a chain yet, so `published` is null."""
+def key_document(key: Key, publication: Publication | None, settings: Settings) -> dict[str, Json]:
+    """Return what everybody may know of a key.
+
+    What is in it of the chain changes when a decision about this key lands there, not with every epoch.
+    """
     document = export_key(key)
-    document["published"] = None
+    document["published"] = None if publication is None else export_publication(publication)
     document["registry_id"] = settings.registry_id
     document["simulated"] = settings.simulated
     return document
+
+
+def export_publication(publication: Publication) -> dict[str, Json]:
+    """Return how far the last decision about a key is on its way to the chain."""
+    epoch = publication.epoch
+    place = None if epoch is None else epoch.coordinates
+    return {
+        "state": publication.state.value,
+        "log_index": publication.log_index,
+        "epoch": None if epoch is None else epoch.number,
+        "block": None if place is None else place.block,
+        "transaction": None if place is None else place.hash.hex(),
+    }
 
 
 def marks(settings: Settings) -> Headers:

@@ -56,6 +56,12 @@ class TimeQuery(BaseModel):
     at: QueryTime | None = None
 
 
+class OneKeyQuery(TimeQuery):
+    """How one key is asked for: with what proves it by a checkpoint, where `proof` is true."""
+
+    proof: _TruthText = "false"
+
+
 class KeyQuery(PageQuery):
     """Which keys are asked for; without `state`, those that are trusted."""
 
@@ -77,6 +83,7 @@ class KeyQuery(PageQuery):
             provider=self.provider,
             binding=None if self.binding is None else self.binding.value,
             state=self.state,
+            published=None if self.published is None else self.published == "true",
         )
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from attestd import __version__
 from attestd.api import schemas
+from attestd.api.chain import chain_reference
 from attestd.api.describe import problems
 from attestd.api.exchange import Site, site_of
 from attestd.api.lists import export_policy
@@ -24,6 +25,8 @@ from attestd.x509 import GENUINE_ROOTS
 _MAX_POLICIES: Final = 1000
 
 router = APIRouter()
+# Of a registry alone.
+described = APIRouter()
 
 
 @router.get(
@@ -65,7 +68,7 @@ async def ready(request: Request) -> Response:
     return fresh(200, dump({"status": "ready"}))
 
 
-@router.get("/.well-known/attestd", responses={200: {"model": schemas.Discovery}, **problems()})
+@described.get("/.well-known/attestd", responses={200: {"model": schemas.Discovery}, **problems()})
 async def discovery(request: Request) -> Response:
     """Tell what this service is, whom it trusts and under which policies."""
     site = site_of(request)
@@ -84,6 +87,8 @@ async def discovery(request: Request) -> Response:
         ],
         "default_policy": site.settings.default_policy,
         "challenge_lifetime_seconds": site.settings.challenge_lifetime,
+        "log": {"origin": site.publishing.log_key.name, "key": str(site.publishing.log_key)},
+        "chain": chain_reference(site),
         "endpoints": {
             "challenges": "/v1/challenges",
             "evidence": "/v1/evidence",
@@ -93,6 +98,10 @@ async def discovery(request: Request) -> Response:
             "models": "/v1/models",
             "images": "/v1/images",
             "policies": "/v1/policies",
+            "log": "/v1/log",
+            "changes": "/v1/changes",
+            "chain": "/v1/chain",
+            "epochs": "/v1/epochs",
             "metrics": "/metrics",
             "openapi": "/openapi.json",
         },

@@ -60,6 +60,8 @@ _STAGE: Final = {
     "platform": "record",
     "registry": "record",
     "service": "record",
+    "chain": "publication",
+    "cosign": "publication",
 }
 
 # Seconds after which it makes sense to come again.
@@ -68,6 +70,7 @@ _RETRY_AFTER: Final[dict[Reason, int]] = {
     Reason.OVERLOADED: 1,
     Reason.DATABASE_UNAVAILABLE: 5,
     Reason.CLOCK: 60,
+    Reason.CHAIN_UNPUBLISHED: 5,
 }
 _RETRY_AFTER_ENDORSEMENTS: Final = 60
 

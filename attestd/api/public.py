@@ -8,19 +8,19 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from attestd.api import schemas
+from attestd.api import chain, changes, log_files, schemas
 from attestd.api.access import API_KEY, authenticate, provider_of
 from attestd.api.describe import body_of, problems, reference
 from attestd.api.edge import Endpoint
 from attestd.api.exchange import exchange_of, site_of
 from attestd.api.intake import CBOR, JSON, TOML, media_type, read_body
 from attestd.api.keys import KEY_ROUTE, cache_control, entity_tag, key_answer, key_document, matches
-from attestd.api.lists import KeyQuery, PageQuery, TimeQuery, export_model, export_policy, page, page_document
+from attestd.api.lists import KeyQuery, OneKeyQuery, PageQuery, export_model, export_policy, page, page_document
 from attestd.api.problem import JSON_HEADER, Answer, Headers, fresh, nothing_here, problem, refused
-from attestd.codec import Json, dump_base64url, dump_digest, dump_time
+from attestd.codec import Json, dump_base64, dump_base64url, dump_digest, dump_time
 from attestd.errors import AttestdError, Reason, RequestRefused
 from attestd.registrar.documents import dump
-from attestd.registry import catalogue, keys, results
+from attestd.registry import catalogue, keys, published, results
 from attestd.registry.values import KeyState, Recorded, Role
 from attestd.result import Tier
 
@@ -30,6 +30,7 @@ MAX_EVIDENCE_SIZE: Final = 1536 * 1024
 MAX_APPRAISAL_SIZE: Final = 4 * 1024 * 1024
 
 KeyId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+ResultDigest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 ResultId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{22}$")]
 PolicyName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 
@@ -129,41 +130,95 @@ async def get_result(request: Request, result_id: ResultId) -> Response:
     return fresh(200, result.document)
 
 
+@router.get(
+    "/v1/evidence/{result_digest}",
+    responses={200: {"model": schemas.EvidenceDocument}, **problems(keyed=True)},
+    dependencies=[API_KEY],
+)
+async def get_evidence(request: Request, result_digest: ResultDigest) -> Response:
+    """Return what a record of the log rests on, so that it can be verified again: to auditors.
+
+    To anybody else there is nothing here, whether there is or not: evidence tells machines apart.
+    """
+    try:
+        await authenticate(request, Role.AUDITOR)
+    except RequestRefused as error:
+        if error.reason in (Reason.UNAUTHENTICATED, Reason.FORBIDDEN):
+            raise nothing_here() from None
+        raise
+    found = await site_of(request).registrar.read(results.behind, bytes.fromhex(result_digest))
+    if found is None:
+        raise nothing_here()
+    result, evidence = found
+    return fresh(200, dump({"result": dump_base64(result.document), "evidence": dump_base64(evidence)}))
+
+
 @router.get("/v1/keys", responses={200: {"model": schemas.KeyPage}, **problems()})
 async def list_keys(request: Request, query: Annotated[KeyQuery, Query()]) -> Response:
     """List keys: those that are trusted now, or whatever is asked for."""
     site = site_of(request)
     at = site.registrar.now()
     as_of = _as_of(query.at, at)
-    found = await site.registrar.search(
-        keys.page, query.filters(), as_of, past=query.at is not None, limit=query.limit, cursor=query.cursor
+    if query.at is not None and query.published is not None:
+        raise _of_the_past("published")
+    found, publications = await site.registrar.search(
+        published.page,
+        query.filters(),
+        as_of,
+        past=query.at is not None,
+        limit=query.limit,
+        cursor=query.cursor,
+        is_published=site.is_published,
     )
     site.registrar.report_damage(found.damaged)
-    # Nothing is on a chain yet, so that nothing is what matches.
-    items = () if query.published == "true" else found.items
-    body = page_document([key_document(key, site.settings) for key in items], found.next, site.settings)
-    until = min((key.valid_until for key in items), default=at)
+    items = [key_document(key, one, site.settings) for key, one in zip(found.items, publications, strict=True)]
+    body = page_document(items, found.next, site.settings)
+    until = min((key.valid_until for key in found.items), default=at)
     kept = query.state is KeyState.ACTIVE and query.at is None
     return _cacheable(request, body, cache_control(until, at, kept=kept))
 
 
-@router.get(KEY_ROUTE, responses={200: {"model": schemas.KeyDocument}, **problems()})
-async def get_key(request: Request, key_id: KeyId, query: Annotated[TimeQuery, Query()]) -> Response:
-    """Return one key in whatever state it is: only `active` is trusted, and until `valid_until`."""
+@router.get(
+    KEY_ROUTE,
+    responses={200: {"model": schemas.KeyDocument | schemas.ProvedKeyDocument}, **problems()},
+)
+async def get_key(request: Request, key_id: KeyId, query: Annotated[OneKeyQuery, Query()]) -> Response:
+    """Return one key in whatever state it is: only `active` is trusted, and until `valid_until`.
+
+    With `proof=true`, also what proves by the last checkpoint on chain that it is in the map of trusted keys, or that
+    it is not; where nothing is published, by the last one of the log.
+    """
     site = site_of(request)
     at = site.registrar.now()
-    generation = site.registrar.registry.generation()
-    if query.at is None:
-        key = await site.registrar.read(keys.find, bytes.fromhex(key_id), at)
-    else:
-        key = await site.registrar.read(keys.find_past, bytes.fromhex(key_id), _as_of(query.at, at))
-    if key is None:
-        raise nothing_here()
-    answer = key_answer(key, site.settings)
     if query.at is not None:
-        return _cacheable(request, answer.body, cache_control(at, at, kept=False))
+        return await _past_key(request, bytes.fromhex(key_id), query, at)
+    generation = site.registrar.registry.generation()
+    found = await site.registrar.read(published.find, bytes.fromhex(key_id), at, is_published=site.is_published)
+    if found is None:
+        raise nothing_here()
+    if query.proof == "true":
+        proof = await site.registrar.search(published.prove, found.key.id, is_published=site.is_published)
+        document = key_document(found.key, found.publication, site.settings) | chain.export_proof(proof)
+        return _cacheable(request, dump(document), cache_control(at, at, kept=False))
+    answer = key_answer(found.key, found.publication, site.settings)
     site.answers.keep(request.scope["raw_path"], answer, generation)
     return answer.answer(at, _if_none_match(request))
+
+
+async def _past_key(request: Request, key_id: bytes, query: OneKeyQuery, at: datetime) -> Answer:
+    if query.proof == "true":
+        raise _of_the_past("proof")
+    site = site_of(request)
+    key = await site.registrar.read(keys.find_past, key_id, _as_of(query.at, at))
+    if key is None:
+        raise nothing_here()
+    return _cacheable(request, dump(key_document(key, None, site.settings)), cache_control(at, at, kept=False))
+
+
+def _of_the_past(name: str) -> RequestRefused:
+    return RequestRefused(
+        Reason.REQUEST_MALFORMED, found=f"{name} of the past", wanted=f"either at or {name}: the log has the past"
+    )
 
 
 def _as_of(asked: datetime | None, at: datetime) -> datetime:
@@ -220,6 +275,9 @@ async def get_policy(request: Request, name: PolicyName) -> Response:
         raise nothing_here()
     return Answer(200, policy.text, [(b"content-type", TOML.encode()), (b"cache-control", b"no-cache")])
 
+
+for part in (log_files, chain, changes):
+    router.include_router(part.router)
 
 # What the edge calls itself, without the framework in between.
 DIRECT: Final[dict[tuple[str, str], Endpoint]] = {

@@ -11,7 +11,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel, Str
 from attestd.binding import BindingGrade
 from attestd.binding.keys import KeyAlgorithm
 from attestd.claims import GpuArch, GpuMode, ProductLine
-from attestd.evidence import MAX_GPUS, Arch, IntelTee, Scheme, Tee
+from attestd.evidence import MAX_GPUS, MAX_OCSP_ANSWERS, MAX_RIMS, Arch, IntelTee, Scheme, Tee
+from attestd.registry.epochs import EpochState
+from attestd.registry.published import PublicationState
 from attestd.registry.values import KeyState, RevocationKind, Role
 from attestd.result import Tier
 
@@ -52,6 +54,18 @@ class Document(BaseModel):
 
 
 # Requests
+
+
+class CosignatureBody(Body):
+    """A candidate that is to be signed.
+
+    `checkpoint` is its bag of cells, `note` the log's, `signature` that of the registry's own verifier over the
+    candidate.
+    """
+
+    checkpoint: Base64
+    note: Annotated[str, StringConstraints(min_length=1, max_length=32 * 1024)]
+    signature: Base64
 
 
 class _Key(Body):
@@ -162,8 +176,18 @@ class EvidenceBody(RootModel[DirectEvidence | CocoonEvidence]):
     """Evidence, as JSON; in CBOR the same map with byte strings in place of base64."""
 
 
-class IntelEndorsements(Body):
-    """Intel's collateral, each document in base64, all seven together."""
+class NvidiaEndorsements(Body):
+    """NVIDIA's RIMs, as SWID tags or as its RIM service answers, and OCSP answers in DER, each in base64.
+
+    A list is all that there is: with `rims` none of the service's RIMs is used, with `ocsp` none of its answers.
+    """
+
+    rims: Annotated[list[Base64], Field(max_length=MAX_RIMS)] | None = None
+    ocsp: Annotated[list[Base64], Field(max_length=MAX_OCSP_ANSWERS)] | None = None
+
+
+class IntelEndorsements(NvidiaEndorsements):
+    """Intel's collateral, each document in base64, all seven together. NVIDIA's may stand beside it."""
 
     tcb_info: Base64
     tcb_info_issuer_chain: Base64
@@ -174,8 +198,10 @@ class IntelEndorsements(Body):
     pck_crl_issuer_chain: Base64
 
 
-class AmdEndorsements(Body):
+class AmdEndorsements(NvidiaEndorsements):
     """AMD's certificates, DER or PEM in base64, and the CRL of the ARK in DER; each goes before what the service has.
+
+    NVIDIA's may stand beside them, or alone.
 
     Either a VCEK or a VLEK; `ask` may be an ASVK. An `ark` that is not the pinned one is refused.
     """
@@ -245,7 +271,10 @@ class Rotation(Body):
 
 
 class KeyRevocation(Body):
-    """Revocation of one key, or of every key of one machine (the platform id that its results show)."""
+    """Revocation of one key, or of every key of one machine, GPU or NVSwitch.
+
+    `value` is what results show: the `platform` of a machine, or the `device_id` of one of its `gpus`.
+    """
 
     kind: Literal["key", "platform"]
     value: Hex32
@@ -404,6 +433,19 @@ class KeyPolicy(Document):
     digest: Digest
 
 
+class PublicationDocument(Document):
+    """How far the last decision about a key is on its way to the chain.
+
+    `log_index` is its record. Where the chain has it, `epoch` is the first that does, with block and transaction.
+    """
+
+    state: PublicationState
+    log_index: int
+    epoch: int | None
+    block: int | None
+    transaction: Hex32 | None
+
+
 class KeyDocument(Document):
     """A key, and what it rests on. `active` is trusted until `valid_until`; every other state is not trusted."""
 
@@ -423,7 +465,93 @@ class KeyDocument(Document):
     valid_until: Time
     registered_at: Time
     changed_at: Time
-    published: None
+    published: PublicationDocument | None
+    registry_id: str
+    simulated: bool
+
+
+class EpochSignature(Document):
+    """The signature of a verifier, by its Ed25519 public key, over the checkpoint for this network and contract."""
+
+    verifier: Hex32
+    signature: Base64
+
+
+class _Epoch(Document):
+    epoch: int
+    state: EpochState
+    tree_size: int
+    log_root: Hex32
+    map_root: Hex32 | None  # None: the map is empty
+    policy_digest: Hex32
+    issued_at: Time
+    valid_until: Time
+    block: int | None
+    block_at: Time | None
+    logical_time: str | None
+    transaction: Hex32 | None
+
+
+class EpochDocument(_Epoch):
+    """What log, map and policies were at one moment, who has signed that, and where on chain it is, if it is there.
+
+    `checkpoint` is the cell as a BoC, `note` the log's own signed note of the same size and root.
+    """
+
+    checkpoint: Base64
+    signatures: list[EpochSignature]
+    note: str
+
+
+class Inclusion(Document):
+    """The audit path of the record in the tree of a size (RFC 6962, 2.1.1)."""
+
+    log_index: int
+    tree_size: int
+    hashes: list[Base64]
+
+
+class ProvedKeyDocument(KeyDocument):
+    """A key with what proves its standing by one epoch: what `attestd chain verify --proof` takes.
+
+    `checkpoint` and `proof` are BoCs; the proof is a Merkle proof that the key is in the map of that checkpoint, or
+    that it is not, and null where that is empty. `record` is what the log says of the key last, byte for byte.
+    """
+
+    checkpoint: Base64
+    proof: Base64 | None
+    signatures: list[EpochSignature]
+    note: str
+    record: str | None
+    inclusion: Inclusion | None
+    proved_by: _Epoch
+
+
+class ChainReference(Document):
+    """The contract, and what of it is pinned: verifiers by their index, and how many of them must sign."""
+
+    registry: str | None
+    global_id: int | None
+    code_hash: Hex32
+    verifiers: dict[str, Hex32]
+    threshold: int | None
+
+
+class Trouble(Document):
+    """Why publishing does not go on."""
+
+    reason: str
+    title: str
+
+
+class ChainDocument(ChainReference):
+    """Where this registry is published, and how far. Without a chain, `registry` is null and nothing is pending."""
+
+    confirmed: EpochDocument | None
+    log_size: int
+    pending: int
+    lag_seconds: int
+    trouble: Trouble | None
     registry_id: str
     simulated: bool
 
@@ -561,11 +689,32 @@ class AuditPage(Page):
     items: list[AuditDocument]
 
 
+class EvidenceDocument(Document):
+    """A result as it was recorded, and the evidence that it judges as it was sent: the bytes of both."""
+
+    result: Base64
+    evidence: Base64
+
+
+class Cosignature(Document):
+    """A verifier's Ed25519 public key, and its signature over a candidate."""
+
+    verifier: Hex32
+    signature: Base64
+
+
 class TrustAnchor(Document):
     """A pinned root."""
 
     vendor: Literal["intel", "amd", "nvidia", "simulated"]
     sha256: Hex32
+
+
+class LogReference(Document):
+    """The name of the log, and the key of its notes in the form of C2SP signed-note."""
+
+    origin: str
+    key: str
 
 
 class Discovery(Document):
@@ -581,6 +730,8 @@ class Discovery(Document):
     policies: list[PolicyReference]
     default_policy: str
     challenge_lifetime_seconds: int
+    log: LogReference
+    chain: ChainReference
     endpoints: dict[str, str]
 
 

@@ -1,4 +1,4 @@
-"""The server: both listeners and the upkeep in one process and one event loop.
+"""The server: both listeners, the upkeep and publication in one process and one event loop.
 
 `serve` is what the command line calls; `Service.started` runs the same in a thread, for the demo and for tests.
 """
@@ -21,17 +21,18 @@ import uvloop
 
 from attestd import __version__
 from attestd.api import logs
-from attestd.api.apps import admin_edge, public_edge
+from attestd.api.apps import admin_edge, cosigner_edge, public_edge
 from attestd.api.edge import Edge
 from attestd.api.exchange import Bodies, Site
 from attestd.api.keys import KeyAnswers
 from attestd.api.limits import RateLimit, Shared, Spared
 from attestd.api.logs import FIELDS
 from attestd.api.protocol import bounded
+from attestd.api.streams import Streams
 from attestd.endorsements import FolderEndorsements
 from attestd.errors import ConfigurationRefused, Reason
 from attestd.metrics import Metrics
-from attestd.registrar import Registrar, Upkeep
+from attestd.registrar import CosigningService, Publishing, Registrar, Upkeep
 from attestd.registrar.policies import import_policies
 from attestd.registry import Registry, access
 from attestd.settings import Listener, Settings, now
@@ -136,28 +137,39 @@ def serve(settings: Settings) -> None:
 async def _run(settings: Settings, clock: Callable[[], datetime], tell: _Tell) -> None:
     with contextlib.ExitStack() as stack:
         site = _assemble(settings, clock, stack)
-        sockets = [stack.enter_context(_listen(name, listener)) for name, listener in _listeners(settings)]
-        servers = [_server(public_edge(site), site.answers), _server(admin_edge(site))]
+        if site.cosigning is None:
+            listeners = [("listen", settings.listen), ("admin_listen", settings.admin_listen)]
+            servers = [_server(public_edge(site), site.answers), _server(admin_edge(site))]
+            runs = [site.upkeep.run, site.publishing.run]
+        else:
+            listeners = [("listen", settings.listen)]
+            servers = [_server(cosigner_edge(site))]
+            runs = [site.upkeep.run]
+        sockets = [stack.enter_context(_listen(name, listener)) for name, listener in listeners]
 
         def stop() -> None:
+            site.streams.close()
             for server in servers:
                 server.should_exit = True
 
-        tell(site, (_url(sockets[0]), _url(sockets[1])), stop)
-        upkeep = asyncio.create_task(site.upkeep.run())
+        tell(site, (_url(sockets[0]), _url(sockets[-1])), stop)
+        tasks = [asyncio.create_task(run()) for run in runs]
         try:
             await asyncio.gather(*(server.serve(sockets=[one]) for server, one in zip(servers, sockets, strict=True)))
         finally:
-            upkeep.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await upkeep
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
 
 def _assemble(settings: Settings, clock: Callable[[], datetime], stack: contextlib.ExitStack) -> Site:
     at = clock()
     registry = Registry.open(settings.database_url, registry_id=settings.registry_id, at=at)
     stack.callback(registry.close)
-    import_policies(registry, settings.policies, settings.default_policy, at)
+    if settings.cosign is None:  # a verifier has no decisions of its own, only copies of policies
+        import_policies(registry, settings.policies, settings.default_policy, at)
     metrics = Metrics(__version__, simulated=settings.simulated)
     registrar = Registrar(
         settings,
@@ -167,23 +179,26 @@ def _assemble(settings: Settings, clock: Callable[[], datetime], stack: contextl
         clock=clock,
     )
     stack.callback(registrar.close)
+    cosigning = None
+    if settings.cosign is not None:
+        cosigning = CosigningService.assemble(settings, settings.cosign, registrar, metrics)
+        stack.callback(cosigning.close)
     return Site(
         settings=settings,
         registrar=registrar,
         upkeep=Upkeep(registrar, metrics, every=settings.endorsements_refresh),
+        publishing=Publishing.assemble(settings, registrar, metrics, clock),
+        cosigning=cosigning,
         metrics=metrics,
         per_key=RateLimit(settings.requests_per_second_per_key),
         per_address=RateLimit(settings.requests_per_second_per_address),
         answers=KeyAnswers(registry, settings, clock),
+        streams=Streams(registrar, metrics),
         bodies=Bodies(),
         exposition=Spared(metrics.exposition, _EXPOSITIONS_PER_SECOND),
         database=Shared(lambda: registrar.read(access.count_admins, registrar.now())),
         clock=clock,
     )
-
-
-def _listeners(settings: Settings) -> list[tuple[str, Listener]]:
-    return [("listen", settings.listen), ("admin_listen", settings.admin_listen)]
 
 
 def _listen(name: str, listener: Listener) -> socket.socket:

@@ -1,4 +1,6 @@
-"""The command line: `attestd verify`, `inspect`, `diff`, `policy`, `endorsements`, `serve`, `keys` and `demo`.
+"""The command line.
+
+`attestd verify`, `inspect`, `diff`, `policy`, `endorsements`, `cocoon`, `serve`, `cosign`, `keys`, `log` and `demo`.
 
 Each command is a module of this package and is imported only when it is the one that was asked for: verifying a file
 loads neither the service nor the database.

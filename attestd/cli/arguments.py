@@ -4,13 +4,16 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from datetime import datetime
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Final, Never
+from urllib.parse import urlsplit
 
 from attestd import __version__
 from attestd.cli.screen import MISUSE, complain
 from attestd.codec import load_digest, load_hex, load_time
 from attestd.errors import Malformed
+from attestd.tvm.address import Address
 
 _DESCRIPTION: Final = "Verifies confidential computing evidence and registers the keys that it proves."
 _EXIT_STATUS: Final = """\
@@ -43,6 +46,8 @@ def parser() -> ArgumentParser:
     _add_diff(_command(commands.add_parser, "diff", "diff", "show which registers differ from which accepted image"))
     _add_policy(commands.add_parser("policy", help="look at policies"))
     _add_endorsements(commands.add_parser("endorsements", help="bring vendor collateral to where it is used"))
+    _add_cocoon(commands.add_parser("cocoon", help="read Cocoon's root contract; write messages for its owner"))
+    _add_chain(commands.add_parser("chain", help="the registry on TON"))
     _add_service(commands.add_parser)
     return top
 
@@ -93,7 +98,12 @@ def _add_verify(parser: ArgumentParser) -> None:
         help="snp on Azure: what that quote must carry (extraData); nvidia: what the devices were asked with",
     )
     parser.add_argument("--event-log", type=Path, metavar="FILE", help="a CCEL or dstack log that must replay")
-    parser.add_argument("--policy", type=Path, metavar="FILE", help="appraise under this policy (not nvidia)")
+    parser.add_argument(
+        "--policy",
+        type=Path,
+        metavar="FILE",
+        help="appraise under this policy; nvidia: the section [gpu] alone, which is never affirming without a CPU",
+    )
     parser.add_argument(
         "--approved-image",
         action="append",
@@ -162,8 +172,159 @@ def _add_endorsements(parser: ArgumentParser) -> None:
         _add_json(action)
 
 
+def _add_cocoon(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    shown = _command(actions.add_parser, "show", "cocoon", "show which images and models its owner has approved")
+    prose = "compare them with what a registry has approved, or approve them there"
+    sync = _command(actions.add_parser, "sync", "cocoon_sync", prose)
+    for action in (shown, sync):
+        source = action.add_mutually_exclusive_group(required=True)
+        source.add_argument("--network", type=Path, metavar="FILE", help="the chain's network file: read with proof")
+        source.add_argument(
+            "--state", type=Path, metavar="FILE", help="the contract's data as a bag of cells, unproved"
+        )
+    sync.add_argument("--registry", required=True, type=loopback, metavar="URL", help="the service's public listener")
+    sync.add_argument("--approve", type=loopback, metavar="URL", help="the admin listener: approve what is missing")
+    sync.add_argument("--token-file", type=Path, metavar="FILE", help="the API key of an administrator, with --approve")
+    message = _command(
+        actions.add_parser, "message", "cocoon_message", "write what its owner would have to send; nothing is sent"
+    )
+    message.add_argument(
+        "message", choices=("add-worker", "del-worker", "add-model", "del-model", "add-proxy", "del-proxy")
+    )
+    message.add_argument("hash", nargs="+", type=digest, metavar="sha256:HEX", help="an image digest, or a model hash")
+    message.add_argument("--query-id", type=number(0, 2**64 - 1), default=0, metavar="N")
+    message.add_argument(
+        "--amount",
+        type=number(1, 10**12),
+        default=10_000_000,
+        metavar="NANOTON",
+        help="what the message carries; 0.01 TON by default, of which the contract returns the excess",
+    )
+    for action in (shown, sync, message):
+        action.add_argument(
+            "--address", type=address, help="the root contract; that of Cocoon's distribution by default"
+        )
+        _add_json(action)
+
+
+def _add_chain(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    _add_devnet(_command(actions.add_parser, "devnet", "chain_devnet", "run a simulated TON network on this machine"))
+    status = _action(actions.add_parser, "status", "chain", "show what the registry's contract stores, proved")
+    verify = _action(actions.add_parser, "verify", "chain", "verify a key from the chain alone, step by step")
+    got = _action(actions.add_parser, "get", "chain", "show what the chain says of a key")
+    for action in (verify, got):
+        action.add_argument("key_id", type=key_id, metavar="KEY_ID", help="SHA-256 of the key's SPKI, in hex")
+        action.add_argument(
+            "--proof", required=True, metavar="FILE|URL", help="what a service hands out with the key; not believed"
+        )
+    _add_wallet(actions.add_parser("wallet", help="the wallet that pays"))
+    for action in (status, verify, got, *_add_government(actions.add_parser)):
+        action.add_argument("--registry", type=address, metavar="ADDRESS", help="unless the network file pins it")
+        _add_network(action)
+    _add_wallet_options(_add_deploy(_action(actions.add_parser, "deploy", "chain_admin", "deploy a registry")))
+
+
+def _action(add: Callable[..., ArgumentParser], name: str, module: str, prose: str) -> ArgumentParser:
+    """Add a command whose module runs others, too, and has to know which one it is."""
+    parser = _command(add, name, module, prose)
+    parser.set_defaults(action=name)
+    return parser
+
+
+def _add_network(parser: ArgumentParser) -> None:
+    parser.add_argument("--network", required=True, type=Path, metavar="FILE", help="in TON's global config form")
+    _add_json(parser)
+
+
+def _add_wallet(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    made = _action(actions.add_parser, "new", "chain_wallet", "make a key file; print the wallet's address")
+    shown = _action(actions.add_parser, "show", "chain_wallet", "print the wallet's address, and its balance, proved")
+    for action in (made, shown):
+        _add_wallet_options(action, required=True)
+        _add_network(action)
+
+
+def _add_wallet_options(parser: ArgumentParser, *, required: bool = False) -> None:
+    parser.add_argument(
+        "--wallet-key", required=required, type=Path, metavar="FILE", help="32 bytes in hex, mode 0600; sends with it"
+    )
+    parser.add_argument("--wallet-version", choices=("v5r1", "v4r2"), default="v5r1")
+
+
+def _add_deploy(parser: ArgumentParser) -> ArgumentParser:
+    parser.add_argument("--admin", type=address, metavar="ADDRESS", help="a multisig; the wallet itself by default")
+    parser.add_argument("--timelock", type=number(0, 2**32 - 1), default=48 * 3600, metavar="SECONDS")
+    parser.add_argument("--max-validity", type=number(1, 2**32 - 1), default=24 * 3600, metavar="SECONDS")
+    _add_verifiers(parser)
+    _add_network(parser)
+    return parser
+
+
+def _add_verifiers(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--verifier",
+        action="append",
+        required=True,
+        type=hexadecimal(32),
+        metavar="HEX",
+        help="an Ed25519 public key that signs checkpoints; may be repeated, and is numbered from 0",
+    )
+    parser.add_argument("--threshold", required=True, type=number(1, 255), metavar="K", help="how many have to sign")
+
+
+def _add_government(add: Callable[..., ArgumentParser]) -> list[ArgumentParser]:
+    """Add what only the admin can do; without the key of a wallet it is written, not sent."""
+    pause = _action(add, "pause", "chain_admin", "stop publication and every answer of the contract, at once")
+    actions = [pause, *_add_proposals(add("propose", help="propose a change, which waits for the timelock"))]
+    for name, prose in (("execute", "execute a proposal whose time has come"), ("cancel", "drop a proposal")):
+        actions.append(_action(add, name, "chain_admin", prose))
+        actions[-1].add_argument("proposal", type=number(0, 2**32 - 1), metavar="NUMBER")
+    for action in actions:
+        _add_wallet_options(action)
+        action.add_argument("--query-id", type=number(0, 2**64 - 1), default=0, metavar="N")
+    return actions
+
+
+def _add_proposals(parser: ArgumentParser) -> list[ArgumentParser]:
+    changes = parser.add_subparsers(metavar="CHANGE", required=True, dest="change")
+
+    def change(name: str, prose: str) -> ArgumentParser:
+        made = _command(changes.add_parser, name, "chain_admin", prose)
+        made.set_defaults(action="propose")
+        return made
+
+    verifiers, admin = change("verifiers", "who signs checkpoints"), change("admin", "who governs")
+    _add_verifiers(verifiers)
+    admin.add_argument("address", type=address, metavar="ADDRESS")
+    timelock, validity = change("timelock", "how long proposals wait"), change("max-validity", "how long at most")
+    for action in (timelock, validity):
+        action.add_argument("seconds", type=number(0, 2**32 - 1), metavar="SECONDS")
+    upgrade = change("upgrade", "another code for the contract")
+    upgrade.add_argument("code", type=Path, metavar="FILE", help="a bag of cells")
+    sets = change("approve", "add digests to a set"), change("withdraw", "take digests out of a set")
+    for action in sets:
+        action.add_argument("set", choices=("image", "model", "policy"))
+        action.add_argument("digest", nargs="+", type=digest, metavar="sha256:HEX")
+    return [verifiers, admin, timelock, validity, change("unpause", "operate again"), upgrade, *sets]
+
+
+def _add_devnet(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen", type=IPv4Address, default=IPv4Address("127.0.0.1"), metavar="IP", help="127.0.0.1 by default"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where its network file goes; devnet.json by default")
+    parser.add_argument(
+        "--fund", action="append", default=[], type=address, metavar="ADDRESS", help="give it 1000 TON; may be repeated"
+    )
+    _add_json(parser)
+
+
 def _add_service(add: Callable[..., ArgumentParser]) -> None:
     serve = _command(add, "serve", "serve", "run the service")
+    cosign = _command(add, "cosign", "cosign", "verify and sign what another registry would publish")
     keys = add("keys", help="make API keys where the service cannot be asked yet")
     bootstrap = _command(
         keys.add_subparsers(metavar="ACTION", required=True).add_parser,
@@ -172,9 +333,27 @@ def _add_service(add: Callable[..., ArgumentParser]) -> None:
         "create the first admin API key in the database and print it once",
     )
     _add_json(bootstrap)
-    for parser in (serve, bootstrap):
+    logs = _add_log(add("log", help="look at the log in the database, without a service"))
+    for parser in (serve, cosign, bootstrap, *logs):
         parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML; ATTESTD_* overrides them")
     _command(add, "demo", "demo", "walk the whole way on this machine, with simulated hardware")
+
+
+def _add_log(parser: ArgumentParser) -> tuple[ArgumentParser, ...]:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    prose = "hold tiles, epochs, map and keys against the records"
+    fsck = _action(actions.add_parser, "fsck", "log", prose)
+    fsck.add_argument(
+        "--repair",
+        action="store_true",
+        help="make tiles and map again, if nothing else is wrong; records are never changed",
+    )
+    shown = _action(actions.add_parser, "show", "log", "show how many records there are, and both roots")
+    proof = _action(actions.add_parser, "prove", "log", "show a record, and that it is in the log")
+    proof.add_argument("index", type=number(0, 2**63 - 1), metavar="INDEX")
+    for action in (fsck, shown, proof):
+        _add_json(action)
+    return fsck, shown, proof
 
 
 def _add_anchors_and_time(parser: ArgumentParser) -> None:
@@ -202,6 +381,33 @@ def digest(text: str) -> bytes:
         return load_digest(text)
     except Malformed:
         raise ArgumentTypeError("wanted sha256:<64 hex digits in lower case>") from None
+
+
+def address(text: str) -> Address:
+    """Take an address on TON, in either form."""
+    try:
+        return Address.parse(text)
+    except Malformed as error:
+        raise ArgumentTypeError(f"found {error.found}, wanted {error.wanted}") from None
+
+
+def key_id(text: str) -> bytes:
+    """Take the id of a key, with or without the name of its hash."""
+    return hexadecimal(32)(text.removeprefix("sha256:"))
+
+
+def loopback(text: str) -> str:
+    """Take the URL of a listener on this machine: API keys and approvals are not sent in the clear any further."""
+    host = text.removeprefix("http://")
+    try:
+        parts = urlsplit(f"http://{host}")
+        local = ip_address(parts.hostname or "").is_loopback and parts.port is not None
+    except ValueError:
+        local = False
+    # Nothing before or behind host and port, which would have them mean something else.
+    if not local or host == text or any(mark in host for mark in "@/?#"):
+        raise ArgumentTypeError("wanted http://<loopback address>:<port>, such as http://127.0.0.1:8081")
+    return text
 
 
 def number(least: int, most: int) -> Callable[[str], int]:

@@ -1,4 +1,4 @@
-"""`attestd demo`: the whole way on this machine, with simulated hardware and the real service, over HTTP.
+"""`attestd demo`: the whole way on this machine, with simulated hardware and a TON devnet, and the real service.
 
 Each step is held against what it should give; the first that gives anything else ends the demonstration with status 1.
 """
@@ -16,6 +16,7 @@ from attestd.api import Service
 from attestd.claims import image_digest
 from attestd.cli import acts
 from attestd.cli.client import Client
+from attestd.cli.demo_chain import Deployed, deployed, read_absent, read_member
 from attestd.cli.report import measurements
 from attestd.cli.scene import Scene, Unexpected, expect, heading, require
 from attestd.cli.screen import MISUSE, VERIFIED, coloured, complain, say
@@ -42,6 +43,8 @@ _SHOWN_METRICS: Final = (
     "attestd_verifications_total",
     "attestd_verification_refusals_total",
     "attestd_registry_entries",
+    "attestd_log_records",
+    "attestd_map_keys",
 )
 
 
@@ -74,8 +77,12 @@ class _Hardware:
 
 def _walk(folder: Path, at: datetime) -> None:
     hardware = _Hardware.of(at)
-    settings = _settings(folder, hardware, at)
-    admin = bootstrap_admin(settings, at)
+    with deployed(folder) as chain:
+        settings = _settings(folder, hardware, chain, at)
+        _serve(settings, bootstrap_admin(settings, at), hardware, chain)
+
+
+def _serve(settings: Settings, admin: str, hardware: _Hardware, chain: Deployed) -> None:
     with Service.started(settings) as service:
         service.until_ready()
         heading("A service that trusts simulated hardware")
@@ -85,21 +92,23 @@ def _walk(folder: Path, at: datetime) -> None:
         say(f"   public {service.public_url}, admin {service.admin_url}, registry {discovery['registry_id']}")
         operator = Client(service.admin_url, admin)
         token = _approve(operator, Attester.of(hardware.intel), SnpAttester.of(hardware.amd))
-        _play(Scene(operator=operator, provider=Client(service.public_url, token), anyone=anyone), hardware)
+        _play(Scene(operator=operator, provider=Client(service.public_url, token), anyone=anyone), hardware, chain)
 
 
-def _play(scene: Scene, hardware: _Hardware) -> None:
+def _play(scene: Scene, hardware: _Hardware, chain: Deployed) -> None:
     with_tdx = acts.register_tdx(scene, Attester.of(hardware.intel))
     acts.refuse_tdx(scene, hardware.intel)
     with_snp = acts.register_snp(scene, SnpAttester.of(hardware.amd))
     acts.refuse_snp(scene, hardware.amd)
-    _revoke(scene, with_tdx, left=with_snp)
-    acts.register_gpus(scene, Attester.of(hardware.intel), hardware.gpus)
+    with_gpus = acts.register_gpus(scene, Attester.of(hardware.intel), hardware.gpus)
     acts.refuse_gpus(scene, Attester.of(hardware.intel), hardware.gpus, hardware.stranger)
+    read_member(scene, chain, with_tdx)
+    _revoke(scene, with_tdx, left={with_snp, with_gpus})
+    read_absent(scene, chain, with_tdx)
     _show_metrics(scene)
 
 
-def _settings(folder: Path, hardware: _Hardware, at: datetime) -> Settings:
+def _settings(folder: Path, hardware: _Hardware, chain: Deployed, at: datetime) -> Settings:
     """Write the vendors' roots and endorsements to files, and settings that trust them, on ports that are free."""
     intel, amd, nvidia = hardware.intel, hardware.amd, hardware.stranger.vendor
     roots = {
@@ -120,6 +129,7 @@ def _settings(folder: Path, hardware: _Hardware, at: datetime) -> Settings:
         "ATTESTD_LISTEN": "127.0.0.1:0",
         "ATTESTD_ADMIN_LISTEN": "127.0.0.1:0",
         "ATTESTD_LOG_LEVEL": "error",
+        **chain.settings(),
     }
     return Settings.load(None, environment, at)
 
@@ -155,14 +165,14 @@ def _policy(name: str, basis: str, digest: bytes) -> bytes:
     return text.replace(f'"{basis}"', f'"{name}"', 1).encode()
 
 
-def _revoke(scene: Scene, revoked_id: str, *, left: str) -> None:
-    heading("The operator revokes a key, and the next who asks is told so; the other one stays")
+def _revoke(scene: Scene, revoked_id: str, *, left: set[str]) -> None:
+    heading("The operator revokes a key, and the next who asks is told so; the others stay")
     revocation = {"kind": "key", "value": revoked_id, "reason": "the demonstration ends"}
     expect(scene.operator.post("/v1/revocations", revocation), 201)
     revoked = expect(scene.anyone.get(f"/v1/keys/{revoked_id}"), 200)
     require("state", revoked["state"], wanted="revoked")
     trusted = expect(scene.anyone.get("/v1/keys"), 200)
-    require("trusted keys", [key["key_id"] for key in trusted["items"]], wanted=[left])
+    require("trusted keys", sorted(key["key_id"] for key in trusted["items"]), wanted=sorted(left))
 
 
 def _show_metrics(scene: Scene) -> None:

@@ -21,6 +21,8 @@ from attestd.nvgpu.rim import Rim
 from attestd.nvgpu.spdm import GpuReport, parse_report
 from attestd.nvgpu.topology import Topology, export_topology
 from attestd.nvgpu.verify import require_nonce
+from attestd.policy import AppraisalPolicy, appraise_gpus
+from attestd.result import Tier, export_appraisal
 from attestd.verifier import GpuSubject, verify_gpu, verify_gpus
 from attestd.x509 import TrustAnchors
 
@@ -38,13 +40,20 @@ class Presented(NamedTuple):
     """What one device says, parsed, and what a list of several says about it."""
 
     report: GpuReport
-    chain: tuple[bytes, ...]  # DER, leaf first
+    certificates: bytes  # PEM, leaf first
     arch: GpuArch | None = None
     nonce: bytes | None = None
 
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """The certificates in DER. Raises `Malformed` (`pem.malformed`)."""
+        return load_pem(self.certificates)
 
-def verify(arguments: Namespace, anchors: TrustAnchors, at: datetime, document: _Document) -> _Document:
-    """Verify the devices of a file, and return what to show of them. Raises as `verify_gpus` does.
+
+def verify(
+    arguments: Namespace, under: AppraisalPolicy | None, anchors: TrustAnchors, at: datetime, document: _Document
+) -> tuple[_Document, Tier]:
+    """Verify the devices of a file, and return what to show of them, and the tier. Raises as `verify_gpus` does.
 
     `document` gets the id of a single device's evidence, also where that is refused.
     """
@@ -58,7 +67,11 @@ def verify(arguments: Namespace, anchors: TrustAnchors, at: datetime, document: 
         for nonce in (one.nonce, arguments.nonce):
             if nonce is not None:
                 require_nonce(device, nonce)
-    return _found(claims, topology, arguments.nonce)
+    found = _found(claims, topology, arguments.nonce)
+    if under is None:
+        return found, Tier.AFFIRMING
+    appraisal = appraise_gpus(under, claims, topology, at)
+    return found | {"appraisal": export_appraisal(appraisal)}, appraisal.tier
 
 
 def _presented(arguments: Namespace) -> tuple[Presented, ...]:
@@ -73,7 +86,7 @@ def _presented(arguments: Namespace) -> tuple[Presented, ...]:
         )
     if is_list:
         return load_devices(raw)
-    return (Presented(parse_report(raw), load_pem(evidence(certificates[0], MAX_GPU_CERTIFICATES_SIZE))),)
+    return (Presented(parse_report(raw), evidence(certificates[0], MAX_GPU_CERTIFICATES_SIZE)),)
 
 
 def load_devices(raw: bytes) -> tuple[Presented, ...]:
@@ -91,7 +104,7 @@ def _device(device: Fields) -> Presented:
         raise device.refuse("arch", " or ".join(GpuArch))
     return Presented(
         parse_report(device.binary("evidence")),
-        load_pem(device.binary("certificate")),
+        device.binary("certificate"),
         GpuArch(arch),
         device.hexadecimal("nonce", _NONCE_SIZE),
     )
@@ -107,7 +120,7 @@ def _subjects(
     spare = _spare(collected, named, found)
     subjects = []
     for (one, device), rims in zip(authentic, found, strict=True):
-        attestation = GpuAttestation(one.arch or device.arch, one.report, one.chain)
+        attestation = GpuAttestation(one.arch or device.arch, one.report, one.certificates)
         given = _at_their_word(rims, spare, one.report, device)
         subjects.append(GpuSubject(attestation, device, given, held.revocations(device, given, at)))
     return subjects

@@ -72,7 +72,7 @@ _FITTING: Final = {
     "sgx": _OF_INTEL,
     "snp": _OF_SNP,
     "snp on Azure": _OF_SNP | {"tpm_quote", "tpm_signature", "tpm_pcrs", "nonce"},
-    "nvidia": frozenset({"certificates", "nonce"}),
+    "nvidia": frozenset({"certificates", "nonce", "policy"}),
 }
 _VTPM: Final = ("extra_data", "user_data", "ak_thumbprint", "reset_count", "safe", "vm_configuration", "pcr_digest")
 # A report by itself claims none.
@@ -104,7 +104,7 @@ def run(arguments: Namespace) -> int:
         _refuse_other_options(arguments)
         # Everything has been verified before anything of it is shown.
         if arguments.tee == "nvidia":
-            found, tier = gpus.verify(arguments, anchors, at, document), Tier.AFFIRMING
+            found, tier = gpus.verify(arguments, under, anchors, at, document)
         else:
             found, tier = _verify_cpu(arguments, under, anchors, at, document)
         document.update(found)
@@ -249,7 +249,7 @@ def _lines(document: Mapping[str, Json], *, given: bool) -> Iterator[str]:
         case {"gpus": [_, *_] as devices, "topology": topology, "flags": flags}:
             yield from pairs(head | {"flags": flags})
             yield from gpus.lines(devices, topology)
-            yield from ("", *_verdict(None))
+            yield from ("", *_verdict(document["appraisal"]))
         case _:
             yield from pairs(head)
 

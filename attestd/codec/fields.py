@@ -48,12 +48,12 @@ class Fields:
             return value
         raise self._refuse(name, value, f"a string of {least} to {most} characters")
 
-    def integer(self, name: str, most: int) -> int:
-        """Return an integer from 0 to `most`; a boolean is none."""
+    def integer(self, name: str, most: int, *, least: int = 0) -> int:
+        """Return an integer from `least` to `most`; a boolean is none."""
         value = self._members.get(name)
-        if type(value) is int and 0 <= value <= most:
+        if type(value) is int and least <= value <= most:
             return value
-        raise self._refuse(name, value, f"an integer from 0 to {most}")
+        raise self._refuse(name, value, f"an integer from {least} to {most}")
 
     def boolean(self, name: str) -> bool:
         """Return true or false; a number is neither."""
@@ -82,6 +82,12 @@ class Fields:
             return load_base64url(text) if url else load_base64(text)
         except Malformed as error:
             raise Malformed(error.reason, found=f"{error.found} at {self._path}.{name}", wanted=error.wanted) from None
+
+    def binaries(self, name: str, *, most: int) -> tuple[bytes, ...]:
+        """Return an array of at most `most` byte strings, as `binary` has them."""
+        values = {str(index): value for index, value in enumerate(self._array(name, most=most))}
+        entries = type(self)(values, self._reason, f"{self._path}.{name}")
+        return tuple(entries.binary(index) for index in values)
 
     def time(self, name: str) -> datetime:
         """Return an RFC 3339 time in UTC."""

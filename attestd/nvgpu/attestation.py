@@ -13,9 +13,14 @@ class GpuAttestation(NamedTuple):
 
     arch: GpuArch  # as the provider names it
     report: GpuReport
-    chain: tuple[bytes, ...]  # certificates in DER, leaf first
+    certificates: bytes  # PEM, leaf first
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """The certificates in DER; of a device that is known nobody needs them. Raises `Malformed`: `pem.malformed`."""
+        return load_pem(self.certificates)
 
 
 def parse_gpu(gpu: GpuEvidence) -> GpuAttestation:
-    """Parse a report and the PEM around its certificates. Raises `Malformed`: `gpu.…`, `pem.malformed`."""
-    return GpuAttestation(GpuArch(gpu.arch), parse_report(gpu.report), load_pem(gpu.certificates))
+    """Parse a report. Raises `Malformed`: `gpu.…`."""
+    return GpuAttestation(GpuArch(gpu.arch), parse_report(gpu.report), gpu.certificates)

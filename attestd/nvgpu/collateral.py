@@ -111,6 +111,11 @@ class Collected(NamedTuple):
     refusals: tuple[Refusal, ...]
 
 
+def is_rim(raw: bytes) -> bool:
+    """Tell a RIM, and the answer of NVIDIA's RIM service with one in it, from an OCSP answer, by the first byte."""
+    return raw.startswith((b"<", b"{"))
+
+
 def collect(
     documents: Mapping[str, bytes], anchors: TrustAnchors, at: datetime, known: GpuEndorsements | None = None
 ) -> Collected:
@@ -137,6 +142,7 @@ class _Pile:
         self._at = at
         self._authentic = {rim.sha256: rim for rim in known.manifests.values()}
         self._manifests = dict(known.manifests)
+        self._last: Rim | None = None  # whose CAs are likely to be those of the next one
         self._answers = {held.answer.digest: held for about in known.answers.values() for held in about}
         self._answered = set(known.answers)
         self._unjudged: list[tuple[str, HeldAnswer]] = []
@@ -145,7 +151,7 @@ class _Pile:
 
     def take(self, name: str, raw: bytes) -> None:
         try:
-            if raw.startswith((b"<", b"{")):
+            if is_rim(raw):
                 self._take_rim(name, load_rim_envelope(raw) if raw.startswith(b"{") else raw)
             else:
                 self._take_answer(name, raw)
@@ -153,8 +159,9 @@ class _Pile:
             self._refusals.append(Refusal(name, error))
 
     def _take_rim(self, name: str, raw: bytes) -> None:
-        rim = self._authentic.get(sha256(raw).digest()) or authenticate_rim(raw, self._anchors, self._at)
+        rim = self._authentic.get(sha256(raw).digest()) or authenticate_rim(raw, self._anchors, self._at, self._last)
         rim.require_current(self._at)
+        self._last = rim
         newest = self._manifests.get(rim.name)
         if newest is None:
             _require_room(len(self._manifests), MOST_RIMS)

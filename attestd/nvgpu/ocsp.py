@@ -7,7 +7,7 @@ which comes with the answer, ECDSA P-384 with SHA-384, and for a day.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import reduce
+from functools import cached_property, reduce
 from hashlib import new
 from itertools import pairwise
 from typing import Final, Self
@@ -30,6 +30,8 @@ NONCE_SIZE: Final = 32  # as many octets as RFC 8954, 2.1 allows
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # What a responder's certificate may have of critical extensions: those that are looked at.
 _UNDERSTOOD: Final = frozenset({x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid})
+# What no policy can allow.
+_FINAL: Final = frozenset({RevocationState.REVOKED, RevocationState.UNKNOWN})
 # What an answer that has expired leaves. A policy that lets it pass relies on that it was good; revoked stays revoked.
 _EXPIRED: Final = {
     RevocationState.GOOD: RevocationState.STALE,
@@ -54,13 +56,21 @@ class OcspStatus:
         return cls(certificate=certificate.fingerprint, state=RevocationState.UNAVAILABLE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Revocation:
-    """What is known of a whole chain: the status of each certificate that was asked about."""
+    """What is known of a whole chain: the status of each certificate that was asked about.
+
+    It is asked at every verdict, and says the same each time but for whether it holds: the rest is made up once.
+    """
 
     statuses: tuple[OcspStatus, ...]
 
-    @property
+    @cached_property
+    def certificates(self) -> tuple[bytes, ...]:
+        """SHA-256 of each certificate that was asked about, in the order of the chain."""
+        return tuple(status.certificate for status in self.statuses)
+
+    @cached_property
     def states(self) -> tuple[RevocationState, ...]:
         """All that occur, best first, each of which a policy must allow; where nothing was asked, `UNAVAILABLE`."""
         found = {status.state for status in self.statuses} or {RevocationState.UNAVAILABLE}
@@ -71,30 +81,30 @@ class Revocation:
         """The worst of them."""
         return self.states[-1]
 
-    @property
+    @cached_property
     def validity(self) -> Validity | None:
         """The window of all answers that are in force: up to the first `nextUpdate`. None where there are none."""
         windows = [status.validity for status in self.statuses if status.validity is not None]
         return reduce(Validity.narrowed, windows) if windows else None
 
-    @property
+    @cached_property
     def digests(self) -> tuple[bytes, ...]:
         """SHA-256 of all answers."""
         return tuple(status.digest for status in self.statuses if status.digest is not None)
 
     def holds_at(self, at: datetime) -> bool:
         """Tell whether the same answers say the same at `at`, no earlier than when they were authenticated."""
-        windows = [status.validity for status in self.statuses]
-        return all(window is None or window.not_before <= at <= window.not_after for window in windows)
+        window = self.validity
+        return window is None or window.not_before <= at <= window.not_after
 
     def require_unrevoked(self) -> None:
         """Raise `NotAuthentic` (`gpu.revoked`, `gpu.revocation_unknown`) for what no policy can allow.
 
         A hold, and answers that are stale or missing, are for the policy.
         """
-        worst = next((status for status in self.statuses if status.state is self.state), None)
-        if worst is None:
+        if self.state not in _FINAL:
             return
+        worst = next(status for status in self.statuses if status.state is self.state)
         certificate = f"certificate {worst.certificate[:8].hex()}…"
         if worst.state is RevocationState.REVOKED:
             raise NotAuthentic(
@@ -102,10 +112,9 @@ class Revocation:
                 found=f"{certificate} revoked at {worst.revoked_at:%Y-%m-%dT%H:%M:%SZ}, {worst.reason or 'no reason'}",
                 wanted="not revoked",
             )
-        if worst.state is RevocationState.UNKNOWN:
-            raise NotAuthentic(
-                Reason.GPU_REVOCATION_UNKNOWN, found=f"{certificate} not known to be good", wanted="a good one"
-            )
+        raise NotAuthentic(
+            Reason.GPU_REVOCATION_UNKNOWN, found=f"{certificate} not known to be good", wanted="a good one"
+        )
 
 
 UNASKED: Final = Revocation(())  # what is known of a chain that nobody was asked about

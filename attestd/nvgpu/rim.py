@@ -38,11 +38,15 @@ _HASH: Final = "{http://www.w3.org/2001/04/xmlenc#sha384}Hash"
 _WHOLE_TAG: Final = {"corpus": "false", "patch": "false", "supplemental": "false"}
 _META: Final = {"PayloadType": "direct", f"{_TCG}FirmwareManufacturerId": "5703"}  # NVIDIA (IANA enterprise number)
 _RESOURCE: Final = frozenset({"type", "index", "active", "alternatives", "name", "size"})
+_INDICES: Final = {str(index): index for index in range(MEASUREMENTS)}
+# By how many alternatives there are, the attributes that hold them.
+_HASHES: Final = {
+    str(count): tuple(f"{_HASH}{number}" for number in range(count)) for count in range(1, MAX_ALTERNATIVES + 1)
+}
 _ACTIVE: Final = {"True": True, "False": False}
 
 _TAG_ID: Final = re.compile(r"[0-9a-f]{96}")
 _PRODUCT: Final = re.compile(r"[A-Z]{2}[0-9]{2,3}")
-_NUMBER: Final = re.compile(r"0|[1-9][0-9]?")
 _DRIVER_VERSION: Final = re.compile(r"[0-9]{3}(?:\.[0-9]{2,3}){1,2}")
 _BIOS_VERSION: Final = re.compile(r"[0-9A-F]{2}(?:\.[0-9A-F]{2}){4}")
 _KINDS: Final[tuple[tuple[RimKind, str, re.Pattern[str]], ...]] = (
@@ -101,14 +105,15 @@ class Rim:
         PATH.require_current(self.validity, at)
 
 
-def authenticate_rim(raw: bytes, anchors: TrustAnchors, at: datetime) -> Rim:
+def authenticate_rim(raw: bytes, anchors: TrustAnchors, at: datetime, known: Rim | None = None) -> Rim:
     """Verify a RIM, a signed SWID tag in XML, to NVIDIA's pinned root for RIMs at `at`.
 
     The result depends on `at` by its validity alone, so it may be kept by its SHA-256 and asked `require_current`.
+    `known` is another RIM: where the same CAs have issued both signers, these are not verified again.
 
     Raises `EndorsementRejected`: `gpu.rim_empty`, and all that `authenticate_document` raises.
     """
-    document = authenticate_document(raw, anchors, at)
+    document = authenticate_document(raw, anchors, at, () if known is None else known.chain[1:])
     tag = document.root
     if tag.name != f"{_SWID}SoftwareIdentity" or not _WHOLE_TAG.items() <= tag.attributes.items():
         raise _malformed("another element or kind of tag", "a SoftwareIdentity that is complete in itself")
@@ -194,27 +199,22 @@ def _parse_resource(resource: Element) -> tuple[int, bool, tuple[bytes, ...]]:
     attributes = resource.attributes
     if resource.name != f"{_SWID}Resource" or attributes.get("type") != "Measurement" or resource.children:
         raise _malformed("another element in Payload", "Resource elements of type Measurement")
-    index = _number(resource, "index", 0, MEASUREMENTS - 1)
-    alternatives = _number(resource, "alternatives", 1, MAX_ALTERNATIVES)
-    hashes = [f"{_HASH}{number}" for number in range(alternatives)]
+    index, hashes = _INDICES.get(attributes.get("index", "")), _HASHES.get(attributes.get("alternatives", ""))
+    if index is None or hashes is None:
+        raise _malformed(
+            "another index or number of alternatives", f"0 to {MEASUREMENTS - 1}, and 1 to {MAX_ALTERNATIVES}"
+        )
     if attributes.keys() != _RESOURCE.union(hashes):
         raise _malformed(
-            f"other attributes at index {index}", f"{', '.join(sorted(_RESOURCE))} and {alternatives} hashes from Hash0"
+            f"other attributes at index {index}", f"{', '.join(sorted(_RESOURCE))} and {len(hashes)} hashes from Hash0"
         )
     active = _ACTIVE.get(attributes["active"])
     if active is None or attributes["size"] != str(MEASUREMENT_SIZE):
         raise _malformed(f"another value of active or size at index {index}", f"True or False, and {MEASUREMENT_SIZE}")
     try:
-        return index, active, tuple(load_hex(attributes[name], size=MEASUREMENT_SIZE) for name in hashes)
+        return index, active, tuple([load_hex(attributes[name], size=MEASUREMENT_SIZE) for name in hashes])
     except Malformed as error:
         raise _malformed(f"{error.found} at index {index}", f"{MEASUREMENT_SIZE} bytes in hex") from None
-
-
-def _number(element: Element, name: str, least: int, most: int) -> int:
-    number = int(_text(element, name, _NUMBER))
-    if not least <= number <= most:
-        raise _malformed(f"{number} as {name}", f"{least} to {most}")
-    return number
 
 
 def _text(element: Element, name: str, form: re.Pattern[str]) -> str:

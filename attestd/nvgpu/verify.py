@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import reduce
 from typing import Final, Literal, NamedTuple
 
-from attestd.claims import GpuClaims, NvidiaChainClaims, RevocationState, RimClaims
+from attestd.claims import GpuClaims, NvidiaChainClaims, RimClaims
 from attestd.errors import EndorsementRejected, NotAuthentic, Reason, Unavailable
 from attestd.nvgpu.device import GpuDevice
 from attestd.nvgpu.golden import Mismatch, Rims, compare, require_matching
@@ -20,7 +20,6 @@ from attestd.signature import verify_p384
 from attestd.validity import Validity
 from attestd.x509 import Certificate, require_window
 
-_STATES: Final = tuple(RevocationState)
 _SHOWN: Final = 8  # bytes of a value that a refusal shows
 
 
@@ -30,6 +29,10 @@ class Revocations(NamedTuple):
     device: Revocation = UNASKED
     driver_rim: Revocation = UNASKED
     vbios_rim: Revocation = UNASKED
+
+    def hold_at(self, at: datetime) -> bool:
+        """Tell whether the same answers say the same at `at`, no earlier than when they were authenticated."""
+        return all(revocation.holds_at(at) for revocation in self)
 
 
 def verify(report: GpuReport, device: GpuDevice, rims: Rims, revocations: Revocations, at: datetime) -> GpuClaims:
@@ -116,23 +119,21 @@ def _chain_claims(
 ) -> NvidiaChainClaims:
     """Require that nothing says of a certificate of `path`, but for its root, that it is revoked, or unknown.
 
-    An old answer that counted as stale when it was authenticated bounds nothing; every other one must count at `at`.
+    An answer that was stale when it was authenticated bounds nothing; every other one must count at `at`.
     """
-    statuses = revocation.statuses
-    if statuses and [status.certificate for status in statuses] != [one.fingerprint for one in path[:-1]]:
+    asked = revocation.certificates
+    if asked and asked != tuple([one.fingerprint for one in path[:-1]]):
         raise EndorsementRejected(
             Reason.GPU_OCSP_CERTIFICATE,
             found="answers about other certificates",
             wanted=f"one about each between {path[0].common_name!r} and the root",
         )
     revocation.require_unrevoked()
-    window, states = validity, revocation.states
-    for status in statuses:
-        if status.validity is not None and status.state is not RevocationState.STALE:
-            window = window.narrowed(
-                require_window(status.validity, at, Reason.GPU_OCSP_EXPIRED, Reason.GPU_OCSP_NOT_YET_VALID)
-            )
-    return NvidiaChainClaims(validity, window, tuple([state for state in _STATES if state in states]))
+    window = revocation.validity
+    if window is None:
+        return NvidiaChainClaims(validity, validity, revocation.states)
+    require_window(window, at, Reason.GPU_OCSP_EXPIRED, Reason.GPU_OCSP_NOT_YET_VALID)
+    return NvidiaChainClaims(validity, validity.narrowed(window), revocation.states)
 
 
 def _rim_claims(rim: Rim | None, rim_id: str | None, revocation: Revocation, at: datetime) -> RimClaims | None:

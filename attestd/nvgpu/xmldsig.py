@@ -44,7 +44,7 @@ _DECLARATION: Final = re.compile(
     rb"""<\?xml version=['"]1\.0['"](?: encoding=['"](?i:utf-8)['"])?(?: standalone=['"](?:yes|no)['"])? ?\?>"""
 )
 # The white space of base64Binary (XML Schema Part 2, 3.2.16).
-_WITHOUT_SPACE: Final = str.maketrans("", "", " \t\n\r")
+_SPACE: Final = " \t\n\r"
 # Comments are not signed. libxml2 is asked for Canonical XML 1.0, which differs from 1.1 in nothing but how it inherits
 # `xml:` attributes: without them both are the same.
 _WITHOUT_FORM: Final = etree.XPath(
@@ -106,8 +106,12 @@ _SIGNED_INFO: Final = Element(
 )
 
 
-def authenticate_document(raw: bytes, anchors: TrustAnchors, at: datetime) -> SignedDocument:
+def authenticate_document(
+    raw: bytes, anchors: TrustAnchors, at: datetime, known: Sequence[Certificate] = ()
+) -> SignedDocument:
     """Verify a signed document in UTF-8, from the certificates in it to NVIDIA's pinned root for RIMs at `at`.
+
+    `known` is the chain of another one that was verified, without its signer: see `verify_path`.
 
     Raises `EndorsementRejected`: `gpu.rim_malformed`, `gpu.rim_chain`, `gpu.rim_untrusted_root`, `gpu.rim_expired`,
     `gpu.rim_not_yet_valid`, `gpu.rim_signature`, `gpu.rim_digest`.
@@ -116,7 +120,7 @@ def authenticate_document(raw: bytes, anchors: TrustAnchors, at: datetime) -> Si
     signature = _only_signature(root)
     signed_info, value, certificates = _signature_parts(signature)
     signed = _canonical(signed_info)
-    chain = _verify_signer(certificates, anchors, at, value, signed)
+    chain = _verify_signer(certificates, anchors, at, known, value, signed)
     # From here on SignedInfo is read from what was signed.
     digest = _require_profile(_parse(signed))
     etree.strip_elements(root, signature.tag, with_tail=False)
@@ -200,8 +204,10 @@ def _binary(node: _Node, size: int | None = None) -> bytes:
     """Return what an element holds in base64. Comments are not there to split its text."""
     _children(node)
     text: str = node.text or ""
+    for space in _SPACE:
+        text = text.replace(space, "")
     try:
-        value = load_base64(text.translate(_WITHOUT_SPACE))
+        value = load_base64(text)
     except Malformed as error:
         raise _malformed(error.found, error.wanted) from None
     if size is not None and len(value) != size:
@@ -220,19 +226,25 @@ def _require_profile(signed_info: _Node) -> bytes:
 
 
 def _element(node: _Node) -> Element:
-    return Element(node.tag, dict(node.attrib), tuple(map(_element, node)))
+    # Of a RIM nearly all elements are empty, which is quicker to ask than to see.
+    return Element(node.tag, dict(node.items()), tuple(map(_element, node)) if len(node) else ())
 
 
 def _verify_signer(
-    ders: Sequence[bytes], anchors: TrustAnchors, at: datetime, signature: bytes, signed: bytes
+    ders: Sequence[bytes],
+    anchors: TrustAnchors,
+    at: datetime,
+    known: Sequence[Certificate],
+    signature: bytes,
+    signed: bytes,
 ) -> tuple[Certificate, ...]:
     """Verify the chain, and with the key of its first certificate the signature; return the chain with its root.
 
     The two are one step, so that no key but the one that was verified can be taken.
     """
     try:
-        chain = anchors.parse(ders)
-        root = verify_path(chain, anchors, at, PATH, NVIDIA)
+        chain = anchors.parse(ders, known)
+        root = verify_path(chain, anchors, at, PATH, NVIDIA, known=known)
         key = chain[0].p384_public_key
     except Malformed as error:
         raise EndorsementRejected(Reason.GPU_RIM_CHAIN, found=error.found, wanted=error.wanted) from None

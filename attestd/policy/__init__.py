@@ -15,9 +15,9 @@ Evidence that was not authenticated cannot be appraised, for only verification m
 at the first fault, as verification does: it collects every finding, and the worst tier wins.
 """
 
-from attestd.policy.appraisal import AppraisalPolicy, appraise
+from attestd.policy.appraisal import AppraisalPolicy, appraise, appraise_gpus
 from attestd.policy.checks import Check, Facts, KeyFacts
 from attestd.policy.lint import lint
 from attestd.policy.rules import Image
 
-__all__ = ["AppraisalPolicy", "Check", "Facts", "Image", "KeyFacts", "appraise", "lint"]
+__all__ = ["AppraisalPolicy", "Check", "Facts", "Image", "KeyFacts", "appraise", "appraise_gpus", "lint"]

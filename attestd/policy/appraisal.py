@@ -7,8 +7,10 @@ from hashlib import sha256
 from typing import Final, Literal, Self, TypeVar, assert_never
 
 from attestd.binding.keys import KeyAlgorithm
-from attestd.claims import CpuClaims, SgxClaims, SnpClaims, TdxClaims
+from attestd.binding.verify import BindingGrade
+from attestd.claims import CpuClaims, GpuClaims, SgxClaims, SnpClaims, TdxClaims
 from attestd.evidence import Scheme
+from attestd.nvgpu.topology import Topology
 from attestd.policy import amd, intel, nvidia
 from attestd.policy.amd_rules import SnpRules, load_snp
 from attestd.policy.checks import (
@@ -18,6 +20,7 @@ from attestd.policy.checks import (
     Models,
     common_checks,
     key_checks,
+    no_cpu,
     no_section,
     saturated,
 )
@@ -35,6 +38,7 @@ from attestd.policy.document import (
     refusal,
 )
 from attestd.policy.intel_rules import SgxRules, TdxRules, load_sgx, load_tdx
+from attestd.policy.nvidia import GpuCheck
 from attestd.policy.nvidia_rules import GpuRules, load_gpu
 from attestd.policy.rules import seconds
 from attestd.result import Appraisal, Tier
@@ -56,7 +60,7 @@ _NAME: Final = pattern("1 to 64 of a-z, 0-9 and -, a letter or digit first", r"[
 
 _AFFIRMING: Final = Tier.AFFIRMING
 
-_C = TypeVar("_C", bound=CpuClaims)
+_C = TypeVar("_C")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,7 @@ class AppraisalPolicy:
     for_tdx: tuple[ClaimsCheck[TdxClaims], ...] = field(repr=False, compare=False)
     for_sgx: tuple[ClaimsCheck[SgxClaims], ...] = field(repr=False, compare=False)
     for_snp: tuple[ClaimsCheck[SnpClaims], ...] = field(repr=False, compare=False)
+    for_gpus: tuple[GpuCheck, ...] = field(repr=False, compare=False)  # by themselves
 
     @classmethod
     def load(cls, raw: bytes) -> Self:
@@ -119,6 +124,7 @@ class AppraisalPolicy:
             for_tdx=(*common, *intel.tdx_checks(tdx), *for_gpus) if tdx else (no_section("tdx", tees),),
             for_sgx=(*common, *intel.sgx_checks(sgx), *for_gpus) if sgx else (no_section("sgx", tees),),
             for_snp=(*common, *amd.snp_checks(snp), *for_gpus) if snp else (no_section("snp", tees),),
+            for_gpus=(no_cpu(tees), *for_gpus),
         )
 
     @property
@@ -144,22 +150,39 @@ def appraise(policy: AppraisalPolicy, claims: CpuClaims, facts: Facts, at: datet
     The verdict ends with whatever it rests on ends first: the claims themselves, the maximum ages, a period of grace,
     an image's `not_after`. A contraindicated one may thus have ended before `at`.
     """
+    not_after = claims.validity.not_after
     match claims:
         case TdxClaims():
-            return _appraise(policy, policy.for_tdx, claims, facts, at)
+            return _appraise(policy, policy.for_tdx, claims, facts, at, not_after)
         case SgxClaims():
-            return _appraise(policy, policy.for_sgx, claims, facts, at)
+            return _appraise(policy, policy.for_sgx, claims, facts, at, not_after)
         case SnpClaims():
-            return _appraise(policy, policy.for_snp, claims, facts, at)
+            return _appraise(policy, policy.for_snp, claims, facts, at, not_after)
         case _:
             assert_never(claims)
 
 
+def appraise_gpus(
+    policy: AppraisalPolicy, gpus: tuple[GpuClaims, ...], topology: Topology | None, at: datetime
+) -> Appraisal:
+    """Appraise GPUs and NVSwitches without a CPU: what the section `[gpu]` says of them, and that they are not enough.
+
+    They vouch for no image and no key, so the verdict is `contraindicated` (check `tee`) whatever else is found.
+    """
+    facts = Facts(False, None, {}, None, None, gpus, topology, BindingGrade.NONE)  # noqa: FBT003 - there is no log
+    not_after = min(gpu.validity.not_after for gpu in gpus)
+    return _appraise(policy, policy.for_gpus, None, facts, at, not_after)
+
+
 def _appraise(
-    policy: AppraisalPolicy, checks: tuple[ClaimsCheck[_C], ...], claims: _C, facts: Facts, at: datetime
+    policy: AppraisalPolicy,
+    checks: tuple[ClaimsCheck[_C], ...],
+    claims: _C,
+    facts: Facts,
+    at: datetime,
+    not_after: datetime,
 ) -> Appraisal:
     findings = [] if facts.key is None else [check(facts.key) for check in policy.for_key]
-    not_after = claims.validity.not_after
     if policy.max_age is not None:
         not_after = min(not_after, saturated(at, policy.max_age))
     for check in checks:

@@ -127,7 +127,7 @@ class Facts(NamedTuple):
 
 Models: TypeAlias = frozenset[bytes] | Literal["registered"] | None
 
-_C = TypeVar("_C", bound=CpuClaims)
+_C = TypeVar("_C")
 _V = TypeVar("_V", bound=bytes | str | int | None)
 _Rank = TypeVar("_Rank", int, tuple[int, ...])
 _Bit = TypeVar("_Bit", int, str)
@@ -267,6 +267,12 @@ def denied_measurements(names: tuple[str, ...], denied: frozenset[bytes]) -> Ite
 def no_section(tee: str, sections: tuple[str, ...]) -> ClaimsCheck[CpuClaims]:
     """Compile the absence of a section: none of that evidence is accepted."""
     outcome: Outcome = failed(Check.TEE, tee, sections), None
+    return lambda _claims, _facts, _at: outcome
+
+
+def no_cpu(sections: tuple[str, ...]) -> ClaimsCheck[object]:
+    """Compile what GPUs by themselves are: no CPU TEE vouches for whoever talks to them, so they are never enough."""
+    outcome: Outcome = failed(Check.TEE, "GPUs alone", sections), None
     return lambda _claims, _facts, _at: outcome
 
 

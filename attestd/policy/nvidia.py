@@ -10,18 +10,19 @@ from itertools import combinations
 from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar
 
-from attestd.claims import CpuClaims, GpuArch, GpuClaims, GpuMode, RevocationState
+from attestd.claims import GpuArch, GpuClaims, GpuMode, RevocationState
 from attestd.evidence import MAX_GPUS
 from attestd.policy.checks import Check, ClaimsCheck, Facts, Outcome, failed, listed, passed, saturated
 from attestd.policy.nvidia_rules import GRADES, GpuRules, driver_version, vbios_version
 from attestd.result import Finding, Shown, Tier
 
-_GpuCheck: TypeAlias = ClaimsCheck[CpuClaims]
+# Nothing of the CPU decides over a GPU.
+GpuCheck: TypeAlias = ClaimsCheck[object]
 
 _V = TypeVar("_V", bound=Shown)
 
 
-def gpu_checks(rules: GpuRules | None) -> Iterator[_GpuCheck]:
+def gpu_checks(rules: GpuRules | None) -> Iterator[GpuCheck]:
     """Compile the section `[gpu]`, or its absence: then no evidence of GPUs is accepted."""
     if rules is None:
         yield _no_gpus
@@ -36,17 +37,17 @@ def gpu_checks(rules: GpuRules | None) -> Iterator[_GpuCheck]:
 _WITHOUT_GPUS: Final[Outcome] = passed(Check.GPU, 0, 0), None
 
 
-def _no_gpus(_claims: CpuClaims, facts: Facts, _at: datetime) -> Outcome:
+def _no_gpus(_claims: object, facts: Facts, _at: datetime) -> Outcome:
     """Refuse GPUs of which the policy does not say what they must be like (attacks.md, X04)."""
     if not facts.gpus:
         return _WITHOUT_GPUS
     return failed(Check.GPU, len(facts.gpus), (0, "or a section [gpu] in the policy")), None
 
 
-def _each(check: Check, value: Callable[[GpuClaims], _V], accepts: Callable[[_V], bool], want: Shown) -> _GpuCheck:
+def _each(check: Check, value: Callable[[GpuClaims], _V], accepts: Callable[[_V], bool], want: Shown) -> GpuCheck:
     """Compile what every device must meet. Those of one machine are mostly alike, so each value is judged once."""
 
-    def examine(_claims: CpuClaims, facts: Facts, _at: datetime) -> Outcome:
+    def examine(_claims: object, facts: Facts, _at: datetime) -> Outcome:
         values = list(map(value, facts.gpus))
         distinct = tuple(dict.fromkeys(values))
         if all(map(accepts, distinct)):
@@ -61,7 +62,7 @@ def _places(gpus: tuple[GpuClaims, ...]) -> list[str]:
     return [f"{'switch' if gpu.arch.is_switch else 'gpu'} {number}" for number, gpu in enumerate(gpus)]
 
 
-def _machine_checks(rules: GpuRules) -> Iterator[_GpuCheck]:
+def _machine_checks(rules: GpuRules) -> Iterator[GpuCheck]:
     """Compile how many devices there must be, and how they must belong together."""
     least, most = rules.min_count, rules.max_count
     if least is not None or most is not None:
@@ -75,10 +76,10 @@ def _machine_checks(rules: GpuRules) -> Iterator[_GpuCheck]:
         yield _mode(rules.modes)
 
 
-def _count(check: Check, accepted: Container[int], want: Shown, *, switches: bool) -> _GpuCheck:
+def _count(check: Check, accepted: Container[int], want: Shown, *, switches: bool) -> GpuCheck:
     counted = frozenset(arch for arch in GpuArch if arch.is_switch is switches)
 
-    def examine(_claims: CpuClaims, facts: Facts, _at: datetime) -> Outcome:
+    def examine(_claims: object, facts: Facts, _at: datetime) -> Outcome:
         found = sum([gpu.arch in counted for gpu in facts.gpus])
         return Finding(check, Tier.AFFIRMING if found in accepted else Tier.CONTRAINDICATED, found, want), None
 
@@ -89,7 +90,7 @@ _ALL_HERE: Final = "GPUs, and every switch that they name"
 _TOGETHER: Final[Outcome] = passed(Check.GPU_TOPOLOGY, "all of them", _ALL_HERE), None
 
 
-def _topology(_claims: CpuClaims, facts: Facts, _at: datetime) -> Outcome:
+def _topology(_claims: object, facts: Facts, _at: datetime) -> Outcome:
     """Demand all switches: of what lies between the GPUs nothing is known without (nvidia.md, 4.9)."""
     if not facts.gpus:
         return _TOGETHER
@@ -99,13 +100,13 @@ def _topology(_claims: CpuClaims, facts: Facts, _at: datetime) -> Outcome:
     return (failed(Check.GPU_TOPOLOGY, ("absent", *absent), _ALL_HERE), None) if absent else _TOGETHER
 
 
-def _mode(accepted: frozenset[GpuMode | None]) -> _GpuCheck:
+def _mode(accepted: frozenset[GpuMode | None]) -> GpuCheck:
     """Compile the modes that are accepted; the GPUs of one machine are all in one."""
     want = tuple(sorted(map(_mode_name, accepted)))
     without: Outcome = passed(Check.GPU_MODE, (), want), None
     unknown: Outcome = failed(Check.GPU_MODE, None, want), None
 
-    def examine(_claims: CpuClaims, facts: Facts, _at: datetime) -> Outcome:
+    def examine(_claims: object, facts: Facts, _at: datetime) -> Outcome:
         if not facts.gpus:
             return without
         if facts.topology is None:
@@ -121,7 +122,7 @@ def _mode_name(mode: GpuMode | None) -> str:
     return "unstated" if mode is None else mode
 
 
-def _device_checks(rules: GpuRules) -> Iterator[_GpuCheck]:
+def _device_checks(rules: GpuRules) -> Iterator[GpuCheck]:
     """Compile which devices are accepted. Lists of devices and models are about NVSwitches as well."""
     if rules.architectures is not None:
         # How many NVSwitches there may be is for `switches`.
@@ -151,7 +152,7 @@ def _combinations(accepted: frozenset[RevocationState]) -> frozenset[tuple[Revoc
     return frozenset(found for size in range(len(ordered)) for found in combinations(ordered, size + 1))
 
 
-def _firmware_checks(rules: GpuRules) -> Iterator[_GpuCheck]:
+def _firmware_checks(rules: GpuRules) -> Iterator[GpuCheck]:
     if rules.min_driver_version is not None:
         yield _at_least(Check.GPU_DRIVER_VERSION, "driver_version", rules.min_driver_version, driver_version)
     if rules.min_vbios_version is not None:
@@ -165,7 +166,7 @@ def _firmware_checks(rules: GpuRules) -> Iterator[_GpuCheck]:
 
 def _at_least(
     check: Check, name: str, floors: Mapping[GpuArch, str], parse: Callable[[str], tuple[int, ...] | None]
-) -> _GpuCheck:
+) -> GpuCheck:
     """Compile the floor of each architecture. One without a floor is refused, and a version that cannot be compared."""
     least = {arch: parse(text) for arch, text in floors.items()}
 
@@ -179,7 +180,7 @@ def _at_least(
     return _each(check, attrgetter("arch", f"opaque.{name}"), accepts, ("at least", *floors.items()))
 
 
-def _rim_checks(rules: GpuRules) -> Iterator[_GpuCheck]:
+def _rim_checks(rules: GpuRules) -> Iterator[GpuCheck]:
     """Compile which reference values are accepted: NVIDIA publishes other contents under an id that stays."""
     if rules.max_rim_age is not None:
         yield _rim_age(rules.max_rim_age)
@@ -205,12 +206,12 @@ def _of_rims(name: str) -> Callable[[GpuClaims], tuple[Any, ...]]:
     return lambda gpu: (vbios(gpu),) if gpu.driver_rim is None else (driver(gpu), vbios(gpu))
 
 
-def _rim_age(most: timedelta) -> _GpuCheck:
+def _rim_age(most: timedelta) -> GpuCheck:
     """Compile how long ago the certificate of a RIM's signer may have begun; the RIM itself says nothing of its age."""
     begun = _of_rims("signed_from")
     without: Outcome = passed(Check.GPU_RIM_AGE, (), "no RIM that is older"), None
 
-    def examine(_claims: CpuClaims, facts: Facts, at: datetime) -> Outcome:
+    def examine(_claims: object, facts: Facts, at: datetime) -> Outcome:
         signed = [min(begun(gpu)) for gpu in facts.gpus]
         if not signed:
             return without
@@ -226,13 +227,13 @@ def _rim_age(most: timedelta) -> _GpuCheck:
     return examine
 
 
-def _grade(rules: GpuRules) -> _GpuCheck:
+def _grade(rules: GpuRules) -> GpuCheck:
     """Compile how strongly the GPUs must belong to the key, where there is one that they could belong to."""
     accepted = GRADES[GRADES.index(rules.min_grade) :]
     want = ("at least", rules.min_grade)
     no_key: Outcome = passed(Check.GPU_GRADE, "no key", want), None
 
-    def examine(_claims: CpuClaims, facts: Facts, _at: datetime) -> Outcome:
+    def examine(_claims: object, facts: Facts, _at: datetime) -> Outcome:
         if facts.key is None:
             return no_key
         grade = rules.grade(facts.grade)

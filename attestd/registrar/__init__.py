@@ -8,11 +8,23 @@ policies.py     policies in force
 handover.py     writes on their way to the registry
 documents.py    what is answered
 upkeep.py       what happens without a request
+sequencer.py    epochs of the log, when they are due
+publisher.py    epochs on their way to the chain, with
+                leading.py      one process publishes
+                reconciling.py  what is on chain is what counts
+                cosigning.py    who signs
+                peer.py         asked over HTTP, if it is another service
+                orders.py       what the operator has decided
+publishing.py   all of that, made at start
+cosigner.py     a verifier of another registry, which signs what that publishes
+following.py    that registry, as its verifier follows it
 bootstrap.py    the first API key
 """
 
 from attestd.registrar.bootstrap import bootstrap_admin
+from attestd.registrar.cosigner import CosigningService
+from attestd.registrar.publishing import Publishing
 from attestd.registrar.registrar import Registrar
 from attestd.registrar.upkeep import Upkeep
 
-__all__ = ["Registrar", "Upkeep", "bootstrap_admin"]
+__all__ = ["CosigningService", "Publishing", "Registrar", "Upkeep", "bootstrap_admin"]

@@ -14,7 +14,9 @@ from typing import Final, Generic, TypeVar
 from attestd.nvgpu.attestation import GpuAttestation
 from attestd.nvgpu.collateral import GpuEndorsements
 from attestd.nvgpu.device import GpuDevice, authenticate_device
+from attestd.nvgpu.golden import Rims
 from attestd.nvgpu.ocsp import Revocation, authenticate_revocation
+from attestd.nvgpu.verify import Revocations
 from attestd.snp.attestation import SnpAttestation
 from attestd.snp.collateral import SnpEndorsements
 from attestd.snp.vek import Vek, authenticate_vek
@@ -65,6 +67,14 @@ class Recent(Generic[_K, _V]):
                 self._values.popitem(last=False)
 
 
+class _LookedUp:
+    """What came of the endorsements of one moment: of each device its RIMs, and what OCSP answers say of them all."""
+
+    def __init__(self, held: GpuEndorsements) -> None:
+        self.held = held
+        self.devices: Recent[bytes, tuple[Rims, Revocations]] = Recent(_PLATFORMS)
+
+
 class Authenticator:
     """Authenticates what speaks for platforms to one set of trust anchors."""
 
@@ -73,8 +83,9 @@ class Authenticator:
         self._anchors = anchors
         self._chains: Recent[bytes, PckChain] = Recent(_PLATFORMS)
         self._keys: Recent[tuple[bytes, QeCertification], AttestationKey] = Recent(_PLATFORMS)
-        self._devices: Recent[tuple[bytes, ...], GpuDevice] = Recent(_PLATFORMS)
+        self._devices: Recent[bytes, GpuDevice] = Recent(_PLATFORMS)
         self._revocations: Recent[tuple[tuple[Certificate, ...], tuple[bytes, ...]], Revocation] = Recent(_PLATFORMS)
+        self._looked_up = _LookedUp(GpuEndorsements())
         self._veks: Recent[tuple[bytes | None, ...], Vek] = Recent(_PLATFORMS)
 
     def attestation_key(self, quote: Quote, at: datetime) -> AttestationKey:
@@ -103,12 +114,19 @@ class Authenticator:
     def gpu(self, attestation: GpuAttestation, held: GpuEndorsements, at: datetime) -> GpuSubject:
         """Return the report of a GPU or NVSwitch with its authenticated device, and what is held of its RIMs and OCSP.
 
-        Raises `NotAuthentic`, as `authenticate_device` does, and as `GpuEndorsements` does.
+        Raises `Malformed` (`pem.malformed`), and as `authenticate_device` and `GpuEndorsements` do.
         """
-        chain = attestation.chain
-        device = self._devices.get(chain, lambda: authenticate_device(chain, self._anchors, at))
+        pem = attestation.certificates
+        device = self._devices.get(pem, lambda: authenticate_device(attestation.chain, self._anchors, at))
         rims = held.rims(attestation.report, device)
-        return GpuSubject(attestation, device, rims, held.revocations(device, rims, at, self._revocation))
+        looked_up = self._looked_up
+        if looked_up.held is not held:
+            looked_up = self._looked_up = _LookedUp(held)
+        known = looked_up.devices.find(pem)
+        if known is None or known[0] != rims or not known[1].hold_at(at):
+            known = rims, held.revocations(device, rims, at, self._revocation)
+            looked_up.devices.put(pem, known)
+        return GpuSubject(attestation, device, *known)
 
     def _revocation(self, path: Sequence[Certificate], answers: Sequence[bytes], at: datetime) -> Revocation:
         """Return what OCSP answers say of a path; once one of them has expired, what that leaves."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
-from attestd.claims import CpuClaims, GpuClaims, SnpClaims
+from attestd.claims import CpuClaims, SnpClaims
 from attestd.errors import Reason, RequestRefused
 from attestd.evidence import Evidence, Scheme, load_evidence_cbor, load_evidence_json
 from attestd.nvgpu.attestation import GpuAttestation
@@ -21,7 +21,6 @@ from attestd.verifier import Attestation
 _SUBMISSION: Final = b"attestd/submission/v1\0"
 _CHIP: Final = b"attestd/snp-chip/v1\0"
 _GUEST: Final = b"attestd/snp-guest/v1\0"
-_GPU: Final = b"attestd/gpu/v1\0"
 _CBOR_MAP: Final = 5
 
 
@@ -142,11 +141,6 @@ def platform_id(claims: CpuClaims) -> bytes:
     if any(claims.chip_id):
         return sha256(_CHIP + claims.chip_id).digest()
     return sha256(_GUEST + claims.report_id).digest()
-
-
-def device_id(claims: GpuClaims) -> bytes:
-    """Return the id of a GPU or NVSwitch: of the key in its boot ROM, told apart from those of machines."""
-    return sha256(_GPU + claims.device_id).digest()
 
 
 def product_line(claims: CpuClaims) -> str:

@@ -43,20 +43,32 @@ class Policies:
         return self._compiled.get(policy.digest, lambda: AppraisalPolicy.load(policy.text))
 
 
+class PolicyCopies:
+    """Policies of a folder without a registry: the copies that a verifier judges by, read again each time."""
+
+    def __init__(self, path: Path) -> None:
+        """Name one policy, or a folder of them."""
+        self._path = path
+        self._compiled: Recent[bytes, AppraisalPolicy] = Recent(_COMPILED)
+
+    def load(self) -> dict[str, AppraisalPolicy]:
+        """Return them by name. Raises `ConfigurationRefused`."""
+        policies = [self._load(file, text) for file, text in _texts(self._path).items()]
+        if len({policy.name for policy in policies}) != len(policies):
+            raise _refused(f"{self._path}: two policies of one name", "each once")
+        return {policy.name: policy for policy in policies}
+
+    def _load(self, file: Path, text: bytes) -> AppraisalPolicy:
+        return self._compiled.get(text, lambda: _loaded(file, text))
+
+
 def import_policies(registry: Registry, path: Path, default: str, at: datetime) -> None:
     """Put one policy, or those of a folder, into force, and make sure that all that are in force can be used.
 
     A file whose version is lower than the one in force is passed over: that one came by the API. Raises
     `ConfigurationRefused` for anything that is not as the operator must believe it to be.
     """
-    try:
-        files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
-        texts = {file: file.read_bytes() for file in files}
-    except OSError as error:
-        raise _refused(f"{path}: {error.strerror}", "a file or folder that can be read") from None
-    if not texts:
-        raise _refused(f"{path}: no policy", "at least one file *.toml")
-    for file, text in texts.items():
+    for file, text in _texts(path).items():
         _import(registry, file, text, at)
     recorded = registry.read(catalogue.list_policies, limit=_MAX_POLICIES).items
     for policy in recorded:
@@ -67,11 +79,26 @@ def import_policies(registry: Registry, path: Path, default: str, at: datetime) 
         )
 
 
-def _import(registry: Registry, file: Path, text: bytes, at: datetime) -> None:
+def _texts(path: Path) -> dict[Path, bytes]:
     try:
-        policy = AppraisalPolicy.load(text)
+        files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+        texts = {file: file.read_bytes() for file in files}
+    except OSError as error:
+        raise _refused(f"{path}: {error.strerror}", "a file or folder that can be read") from None
+    if not texts:
+        raise _refused(f"{path}: no policy", "at least one file *.toml")
+    return texts
+
+
+def _loaded(file: Path, text: bytes) -> AppraisalPolicy:
+    try:
+        return AppraisalPolicy.load(text)
     except ConfigurationRefused as error:
         raise _refused(f"{file}: {error.found}", error.wanted) from None
+
+
+def _import(registry: Registry, file: Path, text: bytes, at: datetime) -> None:
+    policy = _loaded(file, text)
     current = registry.read(catalogue.find_policy, policy.name)
     if current is not None and current.version > policy.version:
         _log.warning("%s is version %d, and version %d is in force", file, policy.version, current.version)

@@ -23,7 +23,7 @@ from functools import partial
 from time import perf_counter
 from typing import Concatenate, Final, ParamSpec, TypeVar, assert_never
 
-from attestd.endorsements import Bundle, Endorsements
+from attestd.endorsements import Endorsements
 from attestd.errors import (
     AttestdError,
     EndorsementRejected,
@@ -33,7 +33,6 @@ from attestd.errors import (
     Unavailable,
 )
 from attestd.evidence import (
-    INTEL_ENDORSEMENT_NAMES,
     AppraisalRequest,
     CpuEvidence,
     Evidence,
@@ -45,6 +44,7 @@ from attestd.evidence import (
 from attestd.metrics import ChallengeEvent, Metrics, Outcome, Stage, TeeLabel
 from attestd.nvgpu.attestation import GpuAttestation, parse_gpu
 from attestd.policy import AppraisalPolicy
+from attestd.registrar import supplied
 from attestd.registrar.authentic import Authenticator
 from attestd.registrar.collateral import CollateralStore, marks_of
 from attestd.registrar.documents import Results
@@ -53,7 +53,6 @@ from attestd.registrar.journey import (
     approved_images,
     approved_models,
     consult,
-    device_id,
     load_evidence,
     platform_id,
     product_line,
@@ -67,7 +66,7 @@ from attestd.registry.values import Challenge, NewKey, NewResult, Recorded
 from attestd.result import Tier
 from attestd.settings import BUILT, Settings
 from attestd.snp.attestation import SnpAttestation, with_certificates
-from attestd.tdx.collateral import RawCollateral, authenticate_collateral
+from attestd.tdx.collateral import authenticate_collateral
 from attestd.tdx.quote import Quote
 from attestd.verifier import (
     Attestation,
@@ -291,7 +290,7 @@ class Registrar:
             image=claims.image_digest,
             models=bound.models,
             platform=platform,
-            devices=tuple(map(device_id, result.verified.gpus)),
+            devices=tuple(gpu.device_id for gpu in result.verified.gpus),
             product_line=product_line(claims),
             valid_from=result.at,
             valid_until=result.not_after,
@@ -335,11 +334,8 @@ class Registrar:
             tee = TeeLabel(request.cpu.tee)
             try:
                 result, policy = self._dry_run(request)
-            except EndorsementRejected as error:
-                # Intel's come all together; of AMD's, those of the caller's own are told from ours where they are used.
-                if not request.endorsements or request.cpu.tee == "snp":
-                    raise
-                raise _theirs(error) from None
+            except (EndorsementRejected, Unavailable) as error:
+                raise supplied.blamed(error, request) from None
         except AttestdError as error:
             self._refused(tee, error)
             raise
@@ -357,7 +353,7 @@ class Registrar:
         models = () if request.evidence is None else request.evidence.models
         attestation = parse_evidence(request.cpu)
         subject = self._dry_subject(attestation, request, policy, at)
-        gpus = self._devices(tuple(map(parse_gpu, request.gpus)), at)
+        gpus = self._dry_devices(request, at)
         approved = self.registry.read(approved_models, models)
         images = self.registry.read(approved_images, attestation.image_digest)
         result = self._appraise(subject, gpus, request.evidence, policy, approved, images, at)
@@ -367,19 +363,28 @@ class Registrar:
         self, attestation: Attestation, request: AppraisalRequest, policy: AppraisalPolicy, at: datetime
     ) -> Subject:
         """Join evidence with the endorsements that came with the request, or else with what is held."""
-        supplied = request.endorsements
+        documents = request.endorsements
         match attestation:
-            case Quote() if supplied:
+            case Quote() if documents:
                 key = self._authenticator.attestation_key(attestation, at)
                 anchors = self._settings.trust_anchors
-                came = authenticate_collateral(_supplied(supplied), anchors, at, key.pck)
+                came = authenticate_collateral(supplied.intel_collateral(documents), anchors, at, key.pck)
                 return IntelSubject(attestation, request.cpu.event_log, key, came)
-            case SnpAttestation() if supplied:
-                attestation, held = with_certificates(attestation, supplied), self.collateral.snp()
-                if "crl" in supplied:  # at a time of the caller's own, the newest need not be in force yet
+            case SnpAttestation() if documents:
+                attestation, held = with_certificates(attestation, documents), self.collateral.snp()
+                if "crl" in documents:  # at a time of the caller's own, the newest need not be in force yet
                     held = replace(held, crls={}, rolled_back=frozenset())
                 return self._authenticator.amd(attestation, held, at, crl_required=policy.requires_crl)
         return self._subject(attestation, request.cpu, policy, at)
+
+    def _dry_devices(self, request: AppraisalRequest, at: datetime) -> tuple[GpuSubject, ...]:
+        """Join GPUs with the RIMs and OCSP answers that came with the request, or else with what is held."""
+        gpus = tuple(map(parse_gpu, request.gpus))
+        if request.rims is None and request.ocsp is None:
+            return self._devices(gpus, at)
+        held = self.collateral.gpu()
+        came = supplied.gpu_endorsements(request, held, self._settings.trust_anchors, at)
+        return tuple(self._authenticator.gpu(gpu, came, at) for gpu in gpus)
 
     def reappraise(
         self, raw: bytes, policy: AppraisalPolicy, models: frozenset[bytes], images: Mapping[bytes, frozenset[str]]
@@ -408,24 +413,6 @@ class Registrar:
         if error.reason in _CHALLENGE_EVENTS:
             self._metrics.challenges.labels(_CHALLENGE_EVENTS[error.reason]).inc()
         self._metrics.judged(tee, _outcome(error), error.reason)
-
-
-def _supplied(documents: Mapping[str, bytes]) -> RawCollateral:
-    if not documents.keys() <= set(INTEL_ENDORSEMENT_NAMES):
-        raise Malformed(
-            Reason.EVIDENCE_KIND,
-            found="other endorsements",
-            wanted=f"those of Intel: {', '.join(INTEL_ENDORSEMENT_NAMES)}",
-        )
-    try:
-        return Bundle("request", documents).raw()
-    except Unavailable as error:
-        raise _theirs(error) from None
-
-
-def _theirs(error: AttestdError) -> NotAuthentic:
-    """Refuse collateral that came with the request, which no retry of the same request will mend."""
-    return NotAuthentic(error.reason, found=error.found, wanted=error.wanted)
 
 
 def _outcome(error: AttestdError) -> Outcome:

@@ -1,6 +1,6 @@
 """What administrators approve: models, images and policies. Every change is a new version and an audit entry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -11,7 +11,7 @@ from sqlmodel import col
 
 from attestd.codec import Json
 from attestd.errors import Reason, RequestRefused
-from attestd.registry import audit, revocations
+from attestd.registry import audit, decisions, log, revocations
 from attestd.registry.database import Row, Statement, Transaction
 from attestd.registry.instants import from_micros, to_micros
 from attestd.registry.integrity import Field, damaged, intact
@@ -40,6 +40,11 @@ _FIND_VERSION: Final = Statement(
     select(*_POLICY).where(
         col(PolicyRow.name) == bindparam("of_name"), col(PolicyRow.version) == bindparam("of_version")
     )
+)
+_DIGESTS_IN_FORCE: Final = Statement(
+    select(col(PolicyRow.name), col(PolicyRow.digest))
+    .where(tuple_(col(PolicyRow.name), col(PolicyRow.version)).in_(_NEWEST))
+    .order_by(col(PolicyRow.name))
 )
 _LIST_POLICIES: Final = Statement(
     select(*_POLICY)
@@ -204,6 +209,7 @@ def approve_policy(transaction: Transaction, name: str, version: int, text: byte
         approved_by=by,
         approved_at=to_micros(at),
     )
+    log.append(transaction, decisions.put_in_force(name, version, digest, at))
     _note(transaction, "policy.approve", name, {"version": version, "digest": digest.hex()}, by=by, at=at)
     return Policy(name=name, version=version, digest=digest, text=text, approved_by=by, approved_at=at)
 
@@ -224,6 +230,16 @@ def policy_digest(transaction: Transaction, name: str) -> bytes | None:
     """Return the digest alone of the version of a policy that is in force, if there is one: for who has its text."""
     row = transaction.one(_DIGEST_IN_FORCE, of_name=name)
     return row[0] if row else None
+
+
+def policies_digest(transaction: Transaction) -> bytes:
+    """Return what stands for all policies in force: SHA-256 over name, a zero byte and digest of each, by name."""
+    return digest_of_policies(map(tuple, transaction.all(_DIGESTS_IN_FORCE)))
+
+
+def digest_of_policies(digests: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return the same for policies of these names and digests."""
+    return sha256(b"".join(name.encode() + b"\0" + digest for name, digest in sorted(digests))).digest()
 
 
 def list_policies(transaction: Transaction, *, limit: int = 100, cursor: str | None = None) -> Page[Policy]:
@@ -252,6 +268,9 @@ def _approve(
         transaction.run(shelf.update if row else shelf.insert, **dict(zip(names, fresh, strict=True)))
         _note(transaction, f"{shelf.kind}.approve", digest.hex(), {**said, "version": version + 1}, by=by, at=at)
         row = fresh
+        entry = _entry(transaction, shelf, row)
+        log.append(transaction, decisions.approved(digest, shelf.kind, at, revoked=entry.revoked))
+        return entry
     return _entry(transaction, shelf, row)
 
 

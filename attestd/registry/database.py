@@ -9,7 +9,7 @@ an advisory lock), in every process. What it has read cannot change before it co
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from operator import itemgetter
@@ -105,6 +105,14 @@ class Transaction(ABC):
     @abstractmethod
     def run(self, statement: Statement, /, **values: Field) -> int:
         """Change rows and return how many were changed."""
+
+    @abstractmethod
+    def add(self, statement: Statement, /, **values: Field) -> Row:
+        """Add one row and return what the statement says of it."""
+
+    @abstractmethod
+    def run_each(self, statement: Statement, rows: Iterable[Mapping[str, Field]], /) -> None:
+        """Run a statement once for each of the rows: many at once cost less than one after the other."""
 
     def announce(self) -> None:
         """Say that public answers differ once this is committed (`Registry.generation`)."""

@@ -11,11 +11,11 @@ from sqlalchemy import bindparam, func, literal_column, select
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from attestd.registry import challenges, revocations
+from attestd.registry import challenges, keys, revocations
 from attestd.registry.database import Row, Statement, Transaction
 from attestd.registry.instants import to_micros
 from attestd.registry.integrity import Field
-from attestd.registry.tables import ChallengeRow, KeyRow, PlatformRow, ResultRow, columns
+from attestd.registry.tables import ChallengeRow, KeyRow, PlatformRow, ResultRow
 from attestd.registry.values import KeyState, NewResult, RevocationKind
 
 _FIRST: Final = (
@@ -74,7 +74,7 @@ def _statement(kinds: tuple[RevocationKind, ...]) -> Statement:
     always = select(literal_column("1")).subquery()
     revoked = revocations.among(kinds).scalar_subquery()
     return Statement(
-        select(_FIRST, revoked, _OWNER, _LIVING, *challenges.STATE, *columns(KeyRow))
+        select(_FIRST, revoked, _OWNER, _LIVING, *challenges.STATE, *keys.ROW)
         .select_from(always)
         .outerjoin(ChallengeRow, col(ChallengeRow.value) == bindparam("of_challenge"))
         .outerjoin(KeyRow, col(KeyRow.id) == bindparam("of_key"))

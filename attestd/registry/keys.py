@@ -11,26 +11,31 @@ from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any, Final, TypeAlias, assert_never
 
-from sqlalchemy import ColumnElement, bindparam, case, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, case, exists, func, insert, or_, select, update
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from attestd.codec import dump_time
 from attestd.errors import Reason, RequestRefused
-from attestd.registry import audit
+from attestd.registry import audit, decisions, log
 from attestd.registry.database import Row, Statement, Transaction
 from attestd.registry.instants import from_micros, to_micros
 from attestd.registry.integrity import Field, damaged, intact, seal
 from attestd.registry.pages import Listing
-from attestd.registry.tables import KeyHistoryRow, KeyModelRow, KeyRow, ResultRow, columns
+from attestd.registry.tables import KeyHistoryRow, KeyModelRow, KeyRow, LogRow, ResultDeviceRow, ResultRow, columns
 from attestd.registry.values import Key, KeyFilters, KeyPage, KeyState, RevocationKind
 
 _Table: TypeAlias = type[KeyRow] | type[KeyHistoryRow]
 
 _DOMAIN: Final = "attestd/key/v1"
 # What a row consists of besides its seal, which comes last.
-_NAMES: Final = tuple(name for name in KeyRow.model_fields if name != "seal")
+_NAMES: Final = tuple(name for name in KeyHistoryRow.model_fields if name != "seal")
+# What is not the key's own.
+_ASIDE: Final = ("listed_until",)
+ROW: Final = columns(KeyRow, without=_ASIDE)
 _DIGEST: Final = 32
+# In which states a key is in the map.
+_LISTED: Final = frozenset({KeyState.ACTIVE, KeyState.PENDING})
 _BATCH: Final = 500
 
 
@@ -47,9 +52,9 @@ def _state(table: _Table) -> ColumnElement[str]:
 
 _RESULT: Final = (col(ResultRow.digest), col(ResultRow.document))
 
-_LOAD: Final = Statement(select(*columns(KeyRow)).where(col(KeyRow.id) == bindparam("of_id")))
+_LOAD: Final = Statement(select(*ROW).where(col(KeyRow.id) == bindparam("of_id")))
 _FIND: Final = Statement(
-    select(*columns(KeyRow), *_RESULT)
+    select(*ROW, *_RESULT)
     .outerjoin(ResultRow, col(ResultRow.id) == col(KeyRow.result_id))
     .where(col(KeyRow.id) == bindparam("of_id"))
 )
@@ -64,10 +69,20 @@ _COUNT: Final = Statement(select(_state(KeyRow).label("now"), func.count()).grou
 _NEXT_EXPIRY: Final = Statement(
     select(func.min(col(KeyRow.valid_until))).where(_state(KeyRow) == KeyState.ACTIVE.value)
 )
+_DUE: Final = Statement(
+    select(*ROW)
+    .where(col(KeyRow.listed_until) < bindparam("at"))
+    .order_by(col(KeyRow.listed_until))
+    .limit(bindparam("most"))
+)
+_LIST: Final = Statement(
+    update(KeyRow).where(col(KeyRow.id) == bindparam("of_id")).values(listed_until=bindparam("until"))
+)
+_LISTED_NOW: Final = Statement(select(func.count()).select_from(KeyRow).where(col(KeyRow.listed_until).is_not(None)))
 _INSERT: Final = Statement(insert(KeyRow))
 _ADD_VERSION: Final = Statement(
     insert(KeyHistoryRow).from_select(
-        list(KeyRow.model_fields), select(*columns(KeyRow)).where(col(KeyRow.id) == bindparam("of_id"))
+        list(KeyHistoryRow.model_fields), select(*ROW).where(col(KeyRow.id) == bindparam("of_id"))
     )
 )
 _ADD_MODEL: Final = Statement(insert(KeyModelRow))
@@ -94,8 +109,11 @@ def page(
     past: bool = False,
     limit: int = 100,
     cursor: str | None = None,
+    covered: int = 0,
 ) -> KeyPage:
     """List keys by id, as they stand or as they stood at `at`. Altered rows are left out and counted.
+
+    So many records of the log are `covered` by what is on chain: the filter `published` goes by them.
 
     Raises `RequestRefused` (`request.malformed`) for a bad limit or cursor.
     """
@@ -109,8 +127,10 @@ def page(
     }
     given = {name: value for name, value in wanted.items() if value is not None}
     moment = to_micros(at)
-    # A list of the past is one list per moment; that of the present goes on while time passes.
-    scope = (*wanted.values(), moment if past else None)
+    # A list of the past is one list per moment; that of the present goes on while time passes, and epochs do.
+    scope = (*wanted.values(), filters.published, moment if past else None)
+    if filters.published is not None:
+        given["published" if filters.published else "unpublished"] = covered
     listing = _listing(KeyHistoryRow if past else KeyRow, frozenset(given))
     rows, following = listing.rows(transaction, limit, cursor, scope, at=moment, **given)
     sound = tuple(_key(row, at) for row in rows if _is_sound(row))
@@ -122,6 +142,12 @@ def count(transaction: Transaction, at: datetime) -> dict[KeyState, int]:
     counts = dict.fromkeys(KeyState, 0)
     counts.update((KeyState(state), number) for state, number in transaction.all(_COUNT, at=to_micros(at)))
     return counts
+
+
+def listed(transaction: Transaction) -> int:
+    """Return how many keys are in the map, as far as the log says."""
+    ((number,),) = transaction.all(_LISTED_NOW)
+    return int(number)
 
 
 def next_expiry(transaction: Transaction, at: datetime) -> datetime | None:
@@ -168,19 +194,22 @@ def loaded(row: Row, at: datetime) -> Key:
     return _key(row, at)
 
 
-def store(transaction: Transaction, key: Key, before: Key | None) -> None:
-    """Write the first version of a key, or the one after `before`."""
+def store(transaction: Transaction, key: Key, before: Key | None) -> int:
+    """Write the first version of a key, or the one after `before`; return the index in the log of what was decided."""
     row = _row(key)
     row["seal"] = seal(_DOMAIN, row.values())
+    row["listed_until"] = row["valid_until"] if key.decided is KeyState.ACTIVE else None
     if before is None:
         transaction.run(_INSERT, **row)
     else:
         old = _row(before)
-        transaction.run(_update(tuple(name for name in row if row[name] != old.get(name))), **row)
+        transaction.run(_update(tuple(name for name in row if name not in old or row[name] != old[name])), **row)
     transaction.run(_ADD_VERSION, of_id=key.id)
     for model in key.models:
         transaction.run(_ADD_MODEL, model=model, id=key.id, version=key.version)
     transaction.announce()
+    first, *_ = [log.append(transaction, said, version=key.version) for said in decisions.on_key(key, before)]
+    return first
 
 
 @lru_cache(maxsize=64)
@@ -219,8 +248,28 @@ def revoke_all(transaction: Transaction, kind: RevocationKind, value: str, at: d
         sound = [_key(row, at) for row in rows if _is_sound(row)]
         for key in sound:
             store(transaction, _changed(key, KeyState.REVOKED, at), key)
+        for row in rows:
+            if not _is_sound(row):
+                log.append(transaction, decisions.revoked(row[0], at))
+                transaction.run(_LIST, of_id=row[0], until=None)
         fallen, after = fallen + len(sound), rows[-1][0]
     return fallen
+
+
+def expire(transaction: Transaction, at: datetime, *, most: int) -> int:
+    """Say in the log of at most so many keys that they have expired, of each once; return how many those were.
+
+    Nobody trusts an expired key, whether this runs or not: it keeps the map from growing.
+    """
+    due = transaction.all(_DUE, at=to_micros(at), most=most)
+    for row in due:
+        key = _key(row, at) if _is_sound(row) else None
+        until = to_micros(key.valid_until) if key and key.state in _LISTED else None
+        if until is None and (key is None or key.decided is KeyState.ACTIVE):
+            # A key whose row was altered is never served, whatever it says now.
+            log.append(transaction, decisions.expired(row[0], at))
+        transaction.run(_LIST, of_id=row[0], until=until)
+    return len(due)
 
 
 @cache
@@ -229,7 +278,13 @@ def _resting_on(kind: RevocationKind) -> Statement:
         case RevocationKind.KEY:
             condition = col(KeyRow.id) == bindparam("named")
         case RevocationKind.PLATFORM:
-            condition = col(KeyRow.platform) == bindparam("named")
+            condition = or_(
+                col(KeyRow.platform) == bindparam("named"),
+                exists().where(
+                    col(ResultDeviceRow.device) == bindparam("named"),
+                    col(ResultDeviceRow.result_id) == col(KeyRow.result_id),
+                ),
+            )
         case RevocationKind.IMAGE:
             condition = col(KeyRow.image) == bindparam("named")
         case RevocationKind.MODEL:
@@ -241,7 +296,7 @@ def _resting_on(kind: RevocationKind) -> Statement:
         case _:
             assert_never(kind)
     return Statement(
-        select(*columns(KeyRow))
+        select(*ROW)
         .where(condition, col(KeyRow.state) != KeyState.REVOKED.value, col(KeyRow.id) > bindparam("after"))
         .order_by(col(KeyRow.id))
         .limit(bindparam("most"))
@@ -257,9 +312,11 @@ def _listing(table: _Table, given: frozenset[str]) -> Listing[Row]:
         "of_provider": col(table.provider) == bindparam("of_provider"),
         "of_binding": col(table.binding) == bindparam("of_binding"),
         "of_state": _state(table) == bindparam("of_state"),
+        "published": col(table.id).not_in(_spoken_of_since("published")),
+        "unpublished": col(table.id).in_(_spoken_of_since("unpublished")),
     }
     wanted = (col(table.id) > bindparam("after"), *(conditions[name] for name in sorted(given)))
-    statement = select(*columns(table)).order_by(col(table.id)).limit(bindparam("most"))
+    statement = select(*columns(table, without=_ASIDE)).order_by(col(table.id)).limit(bindparam("most"))
     if table is KeyRow:
         # First which, then what they are: an index alone tells the state, and most keys have expired sooner or later.
         which = select(col(KeyRow.id)).where(*wanted).order_by(col(KeyRow.id)).limit(bindparam("most")).correlate(None)
@@ -276,6 +333,11 @@ def _listing(table: _Table, given: frozenset[str]) -> Listing[Row]:
             ),
         )
     return Listing("keys", Statement(statement), b"", tuple)
+
+
+def _spoken_of_since(name: str) -> Select[bytes | None]:
+    """Select the subjects of all records from an index on: of those there are few."""
+    return select(col(LogRow.subject)).where(col(LogRow.index) >= bindparam(name), col(LogRow.subject).is_not(None))
 
 
 def _rests_on_model(table: _Table, name: str) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ other processes through LISTEN and NOTIFY, so connect to the server itself, or t
 
 import selectors
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -188,6 +188,22 @@ class PostgresConnection(Connection):
         count = self._execute(statement, values).rowcount
         self.changed = self.changed or count != 0
         return count
+
+    def add(self, statement: Statement, /, **values: Field) -> Row:
+        """Add one row."""
+        self.changed = True
+        (row,) = self._execute(statement, values).fetchall()
+        return row
+
+    def run_each(self, statement: Statement, rows: Iterable[Mapping[str, Field]], /) -> None:
+        """Send all of them before the first answer is awaited (psycopg's executemany is a pipeline)."""
+        text, constants = statement.postgresql
+        self.changed = True
+        try:
+            with self._driver.cursor() as cursor:
+                cursor.executemany(text, [{**constants, **row} for row in rows])
+        except psycopg.Error as error:
+            raise _trouble(error, lost=self._driver.closed) from error
 
     def begin(self) -> None:
         """Take the lock of writers, waiting for other processes."""

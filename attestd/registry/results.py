@@ -9,12 +9,12 @@ from sqlalchemy import bindparam, insert, or_, select
 from sqlmodel import col
 
 from attestd.errors import Reason, RequestRefused
-from attestd.registry import challenges, keys
+from attestd.registry import challenges, decisions, keys, log
 from attestd.registry.database import Row, Statement, Transaction
 from attestd.registry.ground import Ground, survey
 from attestd.registry.instants import from_micros, to_micros
 from attestd.registry.integrity import Field, damaged, intact, seal
-from attestd.registry.tables import PlatformRow, ResultRow, columns
+from attestd.registry.tables import PlatformRow, ResultDeviceRow, ResultRow, columns
 from attestd.registry.values import Key, KeyState, NewKey, NewResult, Recorded, Result
 from attestd.result import Tier
 
@@ -24,6 +24,9 @@ _NAMES: Final = tuple(column.name for column in _SEALED)
 _ROW: Final = (*_SEALED, col(ResultRow.seal), col(ResultRow.document))
 
 _FIND: Final = Statement(select(*_ROW).where(col(ResultRow.id) == bindparam("of_id")))
+_BY_DIGEST: Final = Statement(
+    select(*_ROW, col(ResultRow.evidence)).where(col(ResultRow.digest) == bindparam("of_digest"))
+)
 _FIND_BY_EVIDENCE: Final = Statement(
     select(*_ROW).where(
         col(ResultRow.provider) == bindparam("of_provider"), col(ResultRow.evidence_id) == bindparam("of_evidence")
@@ -32,6 +35,7 @@ _FIND_BY_EVIDENCE: Final = Statement(
 _EVIDENCE: Final = Statement(select(col(ResultRow.evidence)).where(col(ResultRow.id) == bindparam("of_id")))
 _INSERT: Final = Statement(insert(ResultRow))
 _CLAIM: Final = Statement(insert(PlatformRow))
+_REST: Final = Statement(insert(ResultDeviceRow))
 
 
 def record(transaction: Transaction, new: NewResult, at: datetime, *, live_keys_per_platform: int) -> Recorded:
@@ -41,7 +45,7 @@ def record(transaction: Transaction, new: NewResult, at: datetime, *, live_keys_
     (2) The same evidence from the same provider is answered with its first result.
     (3) The challenge can be answered: `challenge.unknown`, `challenge.expired`, `challenge.used`.
     (4) The key of an affirming result can be registered: `platform.conflict`, `platform.keys`, `key.owned`.
-    (5) Challenge, result, evidence, platform and key are written.
+    (5) Challenge, result, evidence, platform and key are written, and a leaf of the log.
 
     All refusals are `RequestRefused`; after any of them nothing has changed.
     """
@@ -55,12 +59,14 @@ def record(transaction: Transaction, new: NewResult, at: datetime, *, live_keys_
     challenges.consume(transaction, new.challenge, at)  # (5)
     result = _insert(transaction, new, at)
     if new.key is None:
-        return Recorded(result, created=True, key=None)
+        return Recorded(result, created=True, key=None, index=log.append(transaction, decisions.refused(result)))
     for platform in unclaimed if ground.owner else (new.key.platform, *unclaimed):
         transaction.run(_CLAIM, id=platform, provider=new.provider, claimed_at=to_micros(at))
+    for device in new.key.devices:
+        transaction.run(_REST, device=device, result_id=new.id)
     key = _registered(new, new.key, result, known, at)
-    keys.store(transaction, key, known)
-    return Recorded(result, created=True, key=key)
+    index = keys.store(transaction, key, known)
+    return Recorded(result, created=True, key=key, index=index)
 
 
 def find(transaction: Transaction, id_: str) -> Result | None:
@@ -77,6 +83,12 @@ def evidence(transaction: Transaction, id_: str) -> bytes | None:
     """Return the evidence of a result, as it was sent."""
     row = transaction.one(_EVIDENCE, of_id=id_)
     return row[0] if row else None
+
+
+def behind(transaction: Transaction, digest: bytes) -> tuple[Result, bytes] | None:
+    """Return the result that a record of the log names by its digest, and its evidence. Raises as `find` does."""
+    row = transaction.one(_BY_DIGEST, of_digest=digest)
+    return None if row is None else (_result(row[:-1]), row[-1])
 
 
 def _refuse_revoked(ground: Ground) -> None:

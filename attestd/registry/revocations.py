@@ -1,7 +1,8 @@
 """Revocations: for good, at once, and for whatever is submitted later.
 
 A value is 64 lower-case hex digits for a key, platform, image or model, the id of a provider, or a product line as
-`NewKey.product_line` has it: Intel's FMSPC in 12 lower-case hex digits, or AMD's name in lower case.
+`NewKey.product_line` has it: Intel's FMSPC in 12 lower-case hex digits, or AMD's name in lower case. A platform is a
+machine, or a GPU or NVSwitch of one.
 """
 
 import re
@@ -14,7 +15,7 @@ from sqlmodel import col
 
 from attestd.claims import ProductLine
 from attestd.errors import Reason, RequestRefused
-from attestd.registry import access, audit, keys
+from attestd.registry import access, audit, decisions, keys, log
 from attestd.registry.database import Row, Statement, Transaction
 from attestd.registry.instants import from_micros, to_micros
 from attestd.registry.integrity import intact
@@ -76,6 +77,8 @@ def revoke(
         _INSERT, kind=kind.value, value=value, reason=reason, revoked_by=by, revoked_at=to_micros(at), keys=fallen
     )
     transaction.announce()
+    for said in decisions.on_revocation(kind, value, fallen, at):
+        log.append(transaction, said)
     audit.append(
         transaction,
         actor=by,
@@ -120,7 +123,7 @@ def bases(new: NewResult, key: NewKey) -> tuple[tuple[RevocationKind, str], ...]
     return (
         (RevocationKind.KEY, new.key_id.hex()),
         (RevocationKind.PROVIDER, new.provider),
-        (RevocationKind.PLATFORM, key.platform.hex()),
+        *((RevocationKind.PLATFORM, platform.hex()) for platform in (key.platform, *key.devices)),
         (RevocationKind.IMAGE, key.image.hex()),
         (RevocationKind.PRODUCT_LINE, key.product_line),
         *((RevocationKind.MODEL, model.hex()) for model in key.models),

@@ -7,7 +7,7 @@ Write-ahead log with `synchronous=FULL`: a commit is on the disk before it retur
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import wraps
 from pathlib import Path
@@ -163,6 +163,23 @@ class SqliteConnection(Connection):
         count = self._driver.execute(text, arrange(values)).rowcount
         self.changed = self.changed or count != 0
         return count
+
+    @_translated
+    def add(self, statement: Statement, /, **values: Field) -> Row:
+        """Add one row."""
+        text, arrange = statement.sqlite
+        self.changed = True
+        row: Row
+        # The statement ends, and the row is there, when there is nothing more to fetch.
+        (row,) = self._driver.execute(text, arrange(values)).fetchall()
+        return row
+
+    @_translated
+    def run_each(self, statement: Statement, rows: Iterable[Mapping[str, Field]], /) -> None:
+        """Run a statement that was prepared once."""
+        text, arrange = statement.sqlite
+        self.changed = True
+        self._driver.executemany(text, map(arrange, rows))
 
     def begin(self) -> None:
         """Take the write lock of the file, waiting for other processes."""

@@ -6,7 +6,7 @@ functions of this package is found out when it is read. Rows of `key_history` an
 
 from typing import Any, ClassVar, Final
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, UniqueConstraint, text
+from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Index, Integer, MetaData, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 # Every constraint has a name, so that a later migration can speak of it on either back end.
@@ -21,7 +21,10 @@ METADATA: Final = MetaData(
 
 # Rows that are no larger than their index entry would be live in the index itself (SQLite, "WITHOUT ROWID").
 _IN_INDEX = {"sqlite_with_rowid": False}
+# To SQLite, this name alone says that the column is the place of the row, and needs no index.
+_ROWID: Final = BigInteger().with_variant(Integer, "sqlite")
 _UNANSWERED: Final = text("consumed_at IS NULL")
+_LISTED: Final = text("listed_until IS NOT NULL")
 
 
 class Table(SQLModel):
@@ -103,7 +106,7 @@ class ResultRow(Table, table=True):
     policy_name: str
     policy_digest: bytes
     recorded_at: int = Field(sa_type=BigInteger)
-    digest: bytes
+    digest: bytes = Field(index=True)
     seal: bytes
     # Last, so that reading the columns before them does not walk over their overflow pages.
     document: bytes
@@ -143,10 +146,15 @@ class KeyRow(_KeyColumns, table=True):
     __table_args__ = (
         Index(None, "provider"),
         Index(None, "image"),
+        # Which keys have to leave the map next.
+        Index(None, "listed_until", sqlite_where=_LISTED, postgresql_where=_LISTED),
         # How many live on a platform, and which are in a state, without a look at the rows.
         Index(None, "platform", "valid_until", "state"),
         Index(None, "id", "valid_until", "state", "valid_from"),
     )
+
+    # Not part of the key: `valid_until` while the log says that the key is in the map, else null.
+    listed_until: int | None = Field(sa_type=BigInteger)
 
 
 class KeyHistoryRow(_KeyColumns, table=True):
@@ -178,6 +186,16 @@ class PlatformRow(Table, table=True):
     id: bytes = Field(primary_key=True)
     provider: str = Field(foreign_key="providers.id")
     claimed_at: int = Field(sa_type=BigInteger)
+
+
+class ResultDeviceRow(Table, table=True):
+    """Which results rest on a GPU or NVSwitch."""
+
+    __tablename__: ClassVar[str] = "result_devices"
+    __table_args__ = _IN_INDEX
+
+    device: bytes = Field(primary_key=True)
+    result_id: str = Field(primary_key=True, foreign_key="results.id")
 
 
 class ModelRow(Table, table=True):
@@ -255,6 +273,135 @@ class HighWaterRow(Table, table=True):
     id: str = Field(primary_key=True)
     value: bytes  # 20 bytes, big-endian, so that bytes sort as numbers do
     seen_at: int = Field(sa_type=BigInteger)
+
+
+class LogRow(Table, table=True):
+    """A leaf of the log: one decision. Only ever added, by the transaction that decides."""
+
+    __tablename__: ClassVar[str] = "log"
+
+    index: int = Field(primary_key=True, sa_type=_ROWID, sa_column_kwargs={"autoincrement": False})  # from 0
+    subject: bytes | None = Field(index=True)  # a key id, the digest of a refused result, of a model or of an image
+    version: int | None  # of the key that the record speaks of
+    leaf: bytes  # RFC 6962 hash of the record
+    record: bytes
+
+
+class LogTileRow(Table, table=True):
+    """A tile of the log's tree (C2SP tlog-tiles), as wide as the sequenced log makes it: it grows to 256 hashes."""
+
+    __tablename__: ClassVar[str] = "log_tiles"
+
+    level: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    index: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    hashes: bytes
+    seal: bytes
+
+
+class MapNodeRow(Table, table=True):
+    """A node of the map by its hash, in the form of `attestd.transparency.keymap`, which the hash is computed of."""
+
+    __tablename__: ClassVar[str] = "map_nodes"
+    __table_args__ = _IN_INDEX
+
+    hash: bytes = Field(primary_key=True)
+    node: bytes
+
+
+class MapRetiredRow(Table, table=True):
+    """A node that is in no map from an epoch on."""
+
+    __tablename__: ClassVar[str] = "map_retired"
+    __table_args__ = _IN_INDEX
+
+    hash: bytes = Field(primary_key=True)
+    epoch: int = Field(sa_type=BigInteger, index=True)
+
+
+class SequencedRow(Table, table=True):
+    """The one row that says how far the log went into tiles and map."""
+
+    __tablename__: ClassVar[str] = "sequenced"
+
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})  # 1
+    epoch: int = Field(sa_type=BigInteger)
+    size: int = Field(sa_type=BigInteger)
+    log_root: bytes
+    map_root: bytes
+    seal: bytes
+
+
+class EpochRow(Table, table=True):
+    """A candidate for one epoch: a checkpoint that may be the next one on chain, and what became of it."""
+
+    __tablename__: ClassVar[str] = "epochs"
+    __table_args__ = (Index(None, "state", "number"),)
+
+    number: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    candidate: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    tree_size: int = Field(sa_type=BigInteger)
+    log_root: bytes
+    map_root: bytes
+    policy_digest: bytes
+    issued_at: int = Field(sa_type=BigInteger)  # POSIX seconds, as on chain
+    valid_until: int = Field(sa_type=BigInteger)
+    note: bytes  # the log's signed note of the same size and root
+    built_at: int = Field(sa_type=BigInteger)
+    seal: bytes  # over everything above
+    state: str  # built, signed, confirmed or lapsed
+    block: int | None  # seqno and time of the block in which it was seen, where it is confirmed
+    block_utime: int | None = Field(sa_type=BigInteger)
+    lt: int | None = Field(sa_type=BigInteger)  # of the transaction that put it there
+    hash: bytes | None
+
+
+class EpochSignatureRow(Table, table=True):
+    """A verifier's signature over a candidate."""
+
+    __tablename__: ClassVar[str] = "epoch_signatures"
+    __table_args__ = (
+        ForeignKeyConstraint(["number", "candidate"], ["epochs.number", "epochs.candidate"], "fk_epoch_signatures"),
+    )
+
+    number: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    candidate: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    verifier: bytes = Field(primary_key=True)  # Ed25519 public key
+    signature: bytes
+
+
+class MessageRow(Table, table=True):
+    """An external message to the wallet, written down before it is sent."""
+
+    __tablename__: ClassVar[str] = "messages"
+    __table_args__ = (
+        ForeignKeyConstraint(["number", "candidate"], ["epochs.number", "epochs.candidate"], "fk_messages"),
+        Index(None, "number", "candidate"),
+        Index(None, "state"),
+        Index(None, "created_at"),
+    )
+
+    hash: bytes = Field(primary_key=True)
+    number: int = Field(sa_type=BigInteger)
+    candidate: int
+    wallet_seqno: int = Field(sa_type=BigInteger)
+    since: int = Field(sa_type=BigInteger)  # logical time of the wallet's last transaction before it
+    valid_until: int = Field(sa_type=BigInteger)  # POSIX seconds
+    boc: bytes
+    created_at: int = Field(sa_type=BigInteger)
+    state: str  # waiting, landed, delivered, refused, taken or lapsed
+    cost: int = Field(sa_type=BigInteger)  # nanoton: the most that it may cost, then what it did cost
+    outcome: str  # what the chain said to it, for people
+
+
+class LeaseRow(Table, table=True):
+    """Who leads, of all processes on one database."""
+
+    __tablename__: ClassVar[str] = "leases"
+
+    name: str = Field(primary_key=True)
+    holder: str
+    token: int = Field(sa_type=BigInteger)  # grows with every change of hands
+    expires_at: int = Field(sa_type=BigInteger)
 
 
 def columns(table: type[Table], *, without: tuple[str, ...] = ()) -> tuple[Column[Any], ...]:

@@ -113,7 +113,7 @@ class NewKey:
     image: bytes
     models: tuple[bytes, ...]
     platform: bytes  # SHA-256 that stands for one machine
-    devices: tuple[bytes, ...] = ()  # likewise for each GPU and NVSwitch of it
+    devices: tuple[bytes, ...] = ()  # likewise for each GPU and NVSwitch of it, each once
     product_line: str
     valid_from: datetime
     valid_until: datetime
@@ -196,6 +196,7 @@ class Recorded:
     result: Result
     created: bool
     key: Key | None
+    index: int | None = None  # where the log says it; null where it was said before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +209,7 @@ class KeyFilters:
     provider: str | None = None
     binding: str | None = None
     state: KeyState | None = None
+    published: bool | None = None  # whether the chain has what was decided last
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,13 +77,13 @@ class TrustAnchors:
         """Whether all of these are vendors' own: everything else is test hardware and is marked so."""
         return bool(self.roots) and all(root.fingerprint in GENUINE_ROOTS for root in self.roots)
 
-    def parse(self, ders: Iterable[bytes]) -> tuple[Certificate, ...]:
-        """Parse the certificates of a chain; a root among them that is pinned is parsed already.
+    def parse(self, ders: Iterable[bytes], known: Iterable[Certificate] = ()) -> tuple[Certificate, ...]:
+        """Parse the certificates of a chain; those that are known, and a root that is pinned, are parsed already.
 
         Raises `Malformed` (`der.malformed`).
         """
-        pinned = {root.der: root for root in self.roots}
-        return tuple(pinned.get(der) or Certificate(der) for der in ders)
+        parsed = {certificate.der: certificate for certificate in (*known, *self.roots)}
+        return tuple(parsed.get(der) or Certificate(der) for der in ders)
 
     def named(self, subject: bytes) -> Certificate | None:
         """Return the root of that name."""

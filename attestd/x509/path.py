@@ -16,6 +16,7 @@ from attestd.x509.profile import Profile
 
 _CERT_NOT_YET_VALID: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 _CERT_HAS_EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
+_NAME_CONSTRAINTS: Final = "2.5.29.30"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,16 @@ def verify_path(
     profile: Profile,
     *,
     ca: bool = False,
+    known: Sequence[Certificate] = (),
 ) -> Certificate:
     """Verify `chain` (target first; a root may close it) to a pinned root of `profile` at `at`; return that root.
 
     `ca` says whether the target must be a CA (the issuer of a CRL) or must not be one (everything else).
+
+    `known` are the issuers of another target, up to the pinned root, that were verified with it at whatever time. Where
+    they are this one's, too, their signatures are not verified again: what a CA says of a key holds for all that the
+    key signs. Where one is outside of its window, or constrains names, the whole path is verified.
+
     Raises `reasons.kind`, or `Malformed` where a certificate says what the profile has no form for.
     """
     for certificate in chain:
@@ -62,8 +69,12 @@ def verify_path(
             wanted="a CA certificate" if ca else "an end-entity certificate",
         )
     store = crypto.X509Store()
-    store.add_cert(root.openssl)
     store.set_flags(crypto.X509StoreFlags.X509_STRICT if profile.strict else 0)
+    top = root
+    if _are_issuers(known, path, root, at):
+        top, path = path[1], path[:1]
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    store.add_cert(top.openssl)
     store.set_time(aware(at))
     context = crypto.X509StoreContext(store, path[0].openssl, [certificate.openssl for certificate in path[1:]])
     try:
@@ -76,8 +87,21 @@ def verify_path(
         raise reasons.kind(
             reasons.chain, found="certificates beside the path or in another order", wanted="each issued by the next"
         )
-    _require_profile((*path, root), profile, reasons)
+    _require_profile((*path, top), profile, reasons)
     return root
+
+
+def _are_issuers(known: Sequence[Certificate], path: Sequence[Certificate], root: Certificate, at: datetime) -> bool:
+    """Whether what was verified before is all that is above the target, and bounds nothing but the CAs themselves.
+
+    A path length does no more than that. Names would have to be compared with those of each target.
+    """
+    return (
+        len(path) > 1
+        and tuple(known) == (*path[1:], root)
+        and all(issuer.extension_bytes(_NAME_CONSTRAINTS) is None for issuer in known)
+        and all(issuer.validity.not_before <= at <= issuer.validity.not_after for issuer in known)
+    )
 
 
 def _anchored(

@@ -9,10 +9,11 @@ from hashlib import sha256
 from typing import Any, Final
 
 import cbor2
+import httpx
 import pytest
 
 from attestd.api import schemas
-from attestd.codec import dump_base64
+from attestd.codec import dump_base64, dump_time
 from attestd.evidence import Evidence, GpuEvidence, Scheme, dump_evidence_json
 from attestd.settings import shipped
 from attestd.simulator import (
@@ -30,6 +31,8 @@ from attestd.simulator import (
     measured,
     other_spdm_s,
 )
+from attestd.simulator.gpu_attester import ASKED_ROLES
+from attestd.simulator.ocsp import State
 from tests.api.test_admin import put_policy
 from tests.api.world import NOW, Clock, Provider, Start, World, new_key, reason_of, world
 
@@ -596,6 +599,24 @@ def test_keys_fall_with_a_device_that_is_revoked(own: World) -> None:
     assert own.key(stays["key"]["key_id"])["state"] == "active"
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_keys_fall_with_a_device_that_an_admin_revokes(own: World, place: int) -> None:
+    """By the id that results show; whoever has it, nobody's key rests on it again."""
+    provider = own.provider()
+    gpus, others = good(own, provider), good(own, provider, name="others")
+    fallen, stays = (provider.post(composite(provider, ones)).json() for ones in (gpus, others))
+    body = {"kind": "platform", "value": fallen["gpus"][place]["device_id"], "reason": "sold"}
+    revoked = own.admin.post("/v1/revocations", json=body)
+    assert (revoked.status_code, revoked.json()["keys"]) == (201, 1)
+    assert own.key(fallen["key"]["key_id"])["state"] == "revoked"
+    assert own.key(stays["key"]["key_id"])["state"] == "active"
+    require_refused(own, provider, composite(provider, gpus), 403, "key.revoked")
+    require_refused(own, provider, composite(provider, (others[0], gpus[place])), 403, "key.revoked")
+    other = own.provider()
+    require_refused(own, other, composite(other, gpus[place : place + 1]), 403, "key.revoked")
+    assert other.post(composite(other, good(own, other))).status_code == 201
+
+
 def test_keys_are_judged_again_by_another_policy(own: World) -> None:
     provider = own.provider()
     key_id = provider.post(composite(provider, good(own, provider))).json()["key"]["key_id"]
@@ -662,6 +683,157 @@ def test_a_swap_is_refused_in_a_dry_run_too(gpu: World, provider: Provider) -> N
     raw = dump_evidence_json(changed)
     answer = provider.http.post("/v1/appraisals", content=raw, headers={"content-type": "application/json"})
     assert (answer.status_code, reason_of(answer)) == (422, "binding.report_data")
+
+
+# RIMs and OCSP answers of the caller's own
+
+
+def request_of(provider: Provider, gpus: Sequence[GpuAttester], **endorsements: Any) -> dict[str, Any]:
+    """Return a quote and reports that are bound to nothing, with these documents."""
+    body = {
+        "cpu": {"tee": "tdx", "quote": provider.attester.quote()},
+        "gpus": [asdict(one.evidence) for one in answers(gpus, b"n" * 32)],
+        "policy": TDX,
+    }
+    return body | ({"endorsements": endorsements} if endorsements else {})
+
+
+def rims_of(gpus: Sequence[GpuAttester]) -> list[bytes]:
+    return list(gpus[0].rims().values())
+
+
+def ocsp_of(gpus: Sequence[GpuAttester], **states: State) -> list[bytes]:
+    return [gpu.ocsp(role, states.get(role, "good")) for gpu in gpus for role in ASKED_ROLES]
+
+
+def dry(provider: Provider, body: dict[str, Any], *, as_cbor: bool = False) -> httpx.Response:
+    """Ask in CBOR, or in JSON, which the schema has to take as well."""
+    if as_cbor:
+        kind = {"content-type": "application/cbor"}
+        return provider.http.post("/v1/appraisals", content=cbor2.dumps(body), headers=kind)
+    written = json.dumps(body, default=dump_base64)
+    schemas.AppraisalBody.model_validate_json(written)
+    return provider.http.post("/v1/appraisals", content=written, headers={"content-type": "application/json"})
+
+
+def enveloped(rim_id: str, raw: bytes) -> bytes:
+    document = {"id": rim_id, "rim": dump_base64(raw), "sha256": sha256(raw).hexdigest(), "rim_format": "TCG"}
+    return json.dumps(document).encode()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Return a service that holds nothing of NVIDIA's."""
+    with world(tmp_path_factory.mktemp("bare"), Clock(), nvidia_files=False) as running:
+        yield prepared(running)
+
+
+def test_rims_and_answers_of_the_caller_s_own(bare: World) -> None:
+    """They are judged as strictly, and for this answer alone."""
+    provider = bare.provider()
+    gpus = provider.gpus()
+    rims, ocsp = rims_of(gpus), ocsp_of(gpus)
+    missing = dry(provider, request_of(provider, gpus))
+    assert (missing.status_code, reason_of(missing)) == (503, "gpu.rim_missing")
+    body = request_of(provider, gpus, rims=rims, ocsp=ocsp)
+    told = [dry(provider, body, as_cbor=as_cbor) for as_cbor in (False, True)]
+    for answer in told:
+        assert answer.status_code == 200, answer.text
+        result = answer.json()
+        assert (result["tier"], result["dry_run"]) == ("affirming", True)
+        assert [one["revocation"] for one in result["gpus"]] == [["good"]] * 2
+    assert told[0].content == told[1].content
+    by_service = [enveloped(rim_id, raw) for rim_id, raw in gpus[0].rims().items()]
+    assert dry(provider, request_of(provider, gpus, rims=by_service, ocsp=ocsp)).content == told[0].content
+    again = dry(provider, request_of(provider, gpus))
+    assert (again.status_code, reason_of(again)) == (503, "gpu.rim_missing")
+    assert bare.public.get("/v1/keys").json()["items"] == []
+
+
+# The certificate of a signer of RIMs lasts for two years.
+LONG_AGO: Final = (GpuAttester.of(NvidiaVendor.of(at=NOW - timedelta(days=900))),)
+
+
+def altered(documents: list[bytes], place: int, edit: Callable[[bytes], bytes]) -> list[bytes]:
+    return [edit(raw) if index == place else raw for index, raw in enumerate(documents)]
+
+
+@pytest.mark.parametrize(
+    ("rims", "ocsp", "status", "reason"),
+    [
+        (lambda rims: altered(rims, 0, lambda raw: raw.replace(b"Entity", b"Entite")), None, 422, "gpu.rim_digest"),
+        (lambda rims: altered(rims, 1, lambda raw: raw[:-3]), None, 422, "gpu.rim_malformed"),
+        (lambda rims: rims[:1], None, 422, "gpu.rim_missing"),
+        (lambda _rims: [], None, 422, "gpu.rim_missing"),
+        (lambda _rims: rims_of(LONG_AGO), None, 422, "gpu.rim_expired"),
+        (lambda rims: [*rims, enveloped("x", b"<") + b"}"], None, 422, "json.malformed"),
+        (lambda rims: [*rims, b"0"], None, 400, "evidence.kind"),
+        (None, lambda ocsp: altered(ocsp, 0, flip(-1)), 422, "gpu.ocsp_responder"),
+        (None, lambda ocsp: [*ocsp, b"0"], 422, "gpu.ocsp_malformed"),
+        (None, lambda ocsp: [*ocsp, b"<"], 400, "evidence.kind"),
+    ],
+)
+def test_documents_of_the_caller_s_own_are_refused_as_evidence_is(
+    gpu: World, provider: Provider, gpus: tuple[GpuAttester, ...], rims: Any, ocsp: Any, status: int, reason: str
+) -> None:
+    """Nothing of it is put right by what the service holds, which is good."""
+    changed = {}
+    if rims is not None:
+        changed["rims"] = rims(rims_of(gpus))
+    if ocsp is not None:
+        changed["ocsp"] = ocsp(ocsp_of(gpus))
+    answer = dry(provider, request_of(provider, gpus, **changed))
+    assert (answer.status_code, reason_of(answer)) == (status, reason), answer.text
+    assert dry(provider, request_of(provider, gpus)).json()["tier"] == "affirming"
+
+
+def test_each_kind_stands_for_itself(bare: World, gpu: World) -> None:
+    """What did not come along is the service's, and so is the blame for it."""
+    provider = bare.provider()
+    gpus = provider.gpus()
+    answer = dry(provider, request_of(provider, gpus, ocsp=ocsp_of(gpus)))
+    assert (answer.status_code, reason_of(answer)) == (503, "gpu.rim_missing")
+    collateral = asdict(bare.vendor.collateral())
+    answer = dry(provider, request_of(provider, gpus, ocsp=ocsp_of(gpus), **collateral))
+    assert (answer.status_code, reason_of(answer)) == (503, "gpu.rim_missing")
+    body = request_of(provider, gpus, rims=rims_of(gpus), ocsp=ocsp_of(gpus), **collateral)
+    assert dry(provider, body).json()["tier"] == "affirming"
+    # No answers are none, though the service has them: for this policy that is not enough.
+    mine = gpu.provider()
+    held = good(gpu, mine)
+    result = dry(mine, request_of(mine, held, ocsp=[])).json()
+    assert result["tier"] == "contraindicated"
+    assert {one["check"] for one in result["appraisal"]["findings"] if one["outcome"] != "affirming"} == {
+        "gpu_revocation",
+        "gpu_rim_revocation",
+    }
+    answer = dry(mine, request_of(mine, held, ocsp=ocsp_of(held, brom="revoked")))
+    assert (answer.status_code, reason_of(answer)) == (422, "gpu.revoked")
+
+
+def test_beside_documents_of_amd_s(bare: World) -> None:
+    provider = bare.provider()
+    gpus, machine = provider.gpus(), provider.snp_machine()
+    body = request_of(provider, gpus, rims=rims_of(gpus), ocsp=ocsp_of(gpus), vcek=machine.chain[0])
+    body |= {"cpu": {"tee": "snp", "report": machine.report()}, "policy": SNP}
+    assert dry(provider, body).json()["tier"] == "affirming"
+    body["endorsements"]["rims"] = []
+    answer = dry(provider, body)
+    assert (answer.status_code, reason_of(answer)) == (422, "gpu.rim_missing")
+
+
+def test_documents_of_nvidia_s_without_a_gpu(provider: Provider) -> None:
+    for name in ("rims", "ocsp"):
+        answer = dry(provider, request_of(provider, (), **{name: []}))
+        assert (answer.status_code, reason_of(answer)) == (400, "evidence.kind")
+
+
+def test_at_a_time_of_the_caller_s_own(bare: World) -> None:
+    provider = bare.provider()
+    gpus = provider.gpus()
+    body = request_of(provider, gpus, rims=rims_of(gpus), ocsp=ocsp_of(gpus))
+    answer = dry(provider, body | {"at": dump_time(NOW - timedelta(days=1))})
+    assert (answer.status_code, reason_of(answer)) == (422, "gpu.ocsp_not_yet_valid")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

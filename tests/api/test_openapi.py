@@ -50,7 +50,13 @@ def test_what_needs_a_key_says_so(shared: World) -> None:
     keyed = {
         path for path, operations in public["paths"].items() if any("security" in one for one in operations.values())
     }
-    assert keyed == {"/v1/challenges", "/v1/evidence", "/v1/appraisals", "/v1/results/{result_id}"}
+    assert keyed == {
+        "/v1/challenges",
+        "/v1/evidence",
+        "/v1/evidence/{result_digest}",
+        "/v1/appraisals",
+        "/v1/results/{result_id}",
+    }
     assert public["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     admin = shared.admin.get("/openapi.json").json()
     for path, operations in admin["paths"].items():

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 import cryptography
 from cryptography.hazmat.backends.openssl import backend
 
-from tests.bench import gpu, peer, recording, report, service, snp, verification
+from tests.bench import gpu, peer, recording, report, service, snp, transparency, verification
+from tests.bench import scale as growth
 from tests.bench.measure import Outcome, Scale, Subjects, evaluate, rounds
 from tests.bench.rows import ROWS
 
@@ -23,7 +24,7 @@ def measure(scale: Scale, tdx: verification.Case, amd: snp.Case, device: gpu.Cas
     """Measure every row; what is written goes below `folder`."""
     with ExitStack() as stack:
         subjects: Subjects = verification.subjects(tdx, scale) | snp.subjects(amd, scale)
-        subjects |= gpu.subjects(device, scale)
+        subjects |= gpu.subjects(device, scale) | transparency.subjects(scale)
         subjects |= stack.enter_context(peer.subjects(tdx, amd, device, scale))
         subjects |= stack.enter_context(service.subjects(folder, scale))
         subjects |= stack.enter_context(recording.subjects(folder, scale))
@@ -52,7 +53,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny samples: shows that it runs, and nothing else")
     parser.add_argument("--directory", help="where the databases are, for a disk of your choice (default: temporary)")
     parser.add_argument("--json", action="store_true", help="print JSON, with the value of every round")
+    parser.add_argument("part", nargs="?", choices=("scale",), help="only log and map, with up to a million keys")
     arguments = parser.parse_args()
+    if arguments.part == "scale":
+        with TemporaryDirectory(dir=arguments.directory, prefix="attestd-bench-") as folder:
+            growth.show(Path(folder))
+        return
     scale = QUICK if arguments.quick else _FULL
     if arguments.rounds:
         scale = Scale(arguments.rounds, scale.seconds, scale.requests, scale.records)

@@ -120,7 +120,8 @@ class Verification:
         case, anchors = self._case, self._anchors
         attestation = parse_gpu(case.evidence)
         device = authenticate_device(attestation.chain, anchors, case.at)
-        rims = Rims(*(authenticate_rim(raw, anchors, case.at) for raw in (case.driver_rim, case.vbios_rim)))
+        driver = authenticate_rim(case.driver_rim, anchors, case.at)
+        rims = Rims(driver, authenticate_rim(case.vbios_rim, anchors, case.at, driver))
         return verify_gpu(GpuSubject(attestation, device, rims, Revocations()), case.at)
 
 
@@ -162,10 +163,10 @@ class Machine:
 
 def _bare(case: Case) -> Callable[[], bool]:
     """Return the verification of the report's signature, and nothing else: the key is loaded, the DER written."""
-    _, report, chain = parse_gpu(case.evidence)
-    raw = report.signature
+    attestation = parse_gpu(case.evidence)
+    report, raw = attestation.report, attestation.report.signature
     der = encode_dss_signature(int.from_bytes(raw[:48], "big"), int.from_bytes(raw[48:], "big"))
-    verifies, signed = Certificate(chain[0]).p384_public_key.verifies, report.signed
+    verifies, signed = Certificate(attestation.chain[0]).p384_public_key.verifies, report.signed
     if not verifies(der, signed):
         message = f"the signature of {case.name} does not verify"
         raise ValueError(message)

@@ -12,7 +12,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any, Final
 
-from tests.bench import gpu, snp, verification
+from tests.bench import gpu, snp, transparency, verification
 from tests.bench.measure import Absent, Sample, Scale, Subject, Subjects
 
 _PROGRAM: Final = Path(__file__).with_name("peer_process.py")
@@ -24,7 +24,10 @@ _BINARY: Final = frozenset({"root_ca_crl", "pck_crl"})
 def subjects(tdx: verification.Case, report: snp.Case, device: gpu.Case, scale: Scale) -> Iterator[Subjects]:
     """Run the peers for as long as the context lasts."""
     with ExitStack() as stack:
-        measured: Subjects = {"dcap-qvl": stack.enter_context(_subject("dcap-qvl", _quote(tdx), scale))}
+        measured: Subjects = {
+            "dcap-qvl": stack.enter_context(_subject("dcap-qvl", _quote(tdx), scale)),
+            "pymerkle": stack.enter_context(_subject("pymerkle", transparency.task(), scale)),
+        }
         if report.genuine:
             measured["tinfoil"] = stack.enter_context(_subject("tinfoil", _report(report), scale))
         else:

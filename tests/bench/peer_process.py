@@ -60,10 +60,28 @@ def _nv_local_gpu_verifier(task: dict[str, Any]) -> Verification:
     return verify
 
 
+def _pymerkle(task: dict[str, Any]) -> Verification:
+    """A tree in memory, to which all records are given at once."""
+    library = importlib.import_module("pymerkle")
+    records = [record.encode() for record in task["records"]]
+
+    def append() -> str:
+        tree = library.InmemoryTree(algorithm="sha256")
+        tree.append_entries(records)
+        return str(tree.get_root().hex())
+
+    return append
+
+
 def main() -> None:
     # A peer may print.
     answers, sys.stdout = sys.stdout, sys.stderr
-    peer = {"dcap-qvl": _dcap_qvl, "tinfoil": _tinfoil, "nv-local-gpu-verifier": _nv_local_gpu_verifier}[sys.argv[1]]
+    peer = {
+        "dcap-qvl": _dcap_qvl,
+        "tinfoil": _tinfoil,
+        "nv-local-gpu-verifier": _nv_local_gpu_verifier,
+        "pymerkle": _pymerkle,
+    }[sys.argv[1]]
     task = json.loads(sys.stdin.readline())
     try:
         verify = peer(task)

@@ -20,6 +20,7 @@ from attestd.registry.tables import (
     ChallengeRow,
     KeyHistoryRow,
     KeyRow,
+    LogRow,
     PlatformRow,
     ProviderRow,
     ResultRow,
@@ -34,6 +35,8 @@ _HOUR: Final = timedelta(hours=1)
 # The sizes of a result and of its evidence for a quote of 5,000 bytes.
 _DOCUMENT: Final = 5_000
 _EVIDENCE: Final = 7_200
+# That of a leaf of the log that names no model.
+_LEAF: Final = 400
 # Keys that attest again and again, on one machine.
 _KEYS: Final = 16
 
@@ -205,12 +208,22 @@ def _record(session: Session, challenge: bytes, number: int) -> None:
     session.flush()  # the tables declare foreign keys and no relationships, so the order is not SQLModel's to find
     key = session.get(KeyRow, result.key_id)
     columns = _key_columns(result, 1 if key is None else key.version + 1)
+    listed = {**columns, "listed_until": columns["valid_until"]}
     if key is None:
-        session.add(KeyRow(**columns))
+        session.add(KeyRow(**listed))
         session.flush()
     else:
-        key.sqlmodel_update(columns)
+        key.sqlmodel_update(listed)
     session.add(KeyHistoryRow(**columns))
+    session.add(
+        LogRow(
+            index=number,
+            subject=result.key_id,
+            version=columns["version"],
+            leaf=bytes(32),
+            record=token_bytes(_LEAF),
+        )
+    )
 
 
 def _key_columns(result: ResultRow, version: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Final
 from tests.bench.client import CONNECTIONS
 from tests.bench.gpu import GPUS
 from tests.bench.measure import Goal, Row
+from tests.bench.transparency import RECORDS
 
 ROWS: Final = (
     Row(
@@ -159,6 +160,14 @@ ROWS: Final = (
         needs=("sqlmodel_records", "records"),
         value=lambda sqlmodel, attestd: sqlmodel.elapsed / attestd.elapsed,
         goal=Goal("≥", 8.0),
+    ),
+    Row(
+        name="peer_log",
+        over=f"rate of appending {RECORDS} records to the log, with the root",
+        under="rate of pymerkle, in memory",
+        needs=("pymerkle", "log"),
+        value=lambda pymerkle, log: pymerkle.cpu / log.cpu,
+        goal=Goal("≥", 5.0),
     ),
     Row(
         name="verifications",

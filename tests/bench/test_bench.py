@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from attestd.signature import P384_LIBRARY, P384Library
-from tests.bench import gpu, snp, verification
+from tests.bench import gpu, scale, snp, verification
 from tests.bench.__main__ import QUICK, measure
 from tests.bench.report import document, table
 
 NO_PEERS = (
     "ATTESTD_PEERS names no Python that has dcap-qvl installed",
     "ATTESTD_PEERS names no Python that has tinfoil installed",
+    "ATTESTD_PEERS names no Python that has pymerkle installed",
     "no genuine report is here, and tinfoil takes no other",
     "ATTESTD_NVIDIA_PEER names no Python that has nv-local-gpu-verifier installed",
     "no genuine GPU is here, and NVIDIA's verifier takes no other",
@@ -36,3 +37,13 @@ def test_every_row_is_measured_or_says_why_not(tmp_path: Path, monkeypatch: pyte
             assert outcome.median > 0
     assert all(outcome.row.over[:20] in table(outcomes, {}) for outcome in outcomes)
     assert document(outcomes, {}).count('"median"') == len(outcomes)
+
+
+def test_a_growing_log_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ATTESTD_PEERS", raising=False)
+    scale.show(tmp_path, (20, 300), records=2)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said[1:3]] == ["20", "300"]
+    assert "not measured: ATTESTD_PEERS names no Python" in said[-1]

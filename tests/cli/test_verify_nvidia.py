@@ -240,7 +240,6 @@ def test_malformed_lists(attestd: Run, staged: Staged, edit: Any, reason: str) -
 def test_options_that_do_not_go_with_it(attestd: Run, staged: Staged) -> None:
     for extra in (
         ("--report-data", "00" * 64),
-        ("--policy", ROOT / "policies/strict-tdx.toml"),
         ("--event-log", staged.report),
         ("--approved-image", f"sha256:{'00' * 32}"),
         ("--certificates", staged.certificates),
@@ -300,6 +299,46 @@ def test_on_a_terminal(on_terminal: Terminal, staged: Staged) -> None:
     for title in ("devices:", "reference values:", "topology:"):
         assert f"\n{title}\n" in shown
     assert "No policy was named" in shown
+
+
+def test_a_policy(attestd: Run, staged: Staged) -> None:
+    """GPUs vouch for no image: what the section says of them is shown, and that a CPU is missing."""
+    staged.answer_ocsp()
+    policy = (ROOT / "policies/cocoon-tdx-h100.toml").read_bytes()
+    path = staged.put("policy.toml", policy)
+    status, result = attestd(*staged.all(), "--policy", path)
+    assert (status, result["outcome"], result["appraisal"]["tier"]) == (5, "verified", "contraindicated")
+    found = {one["check"]: one["outcome"] for one in result["appraisal"]["findings"]}
+    assert found.pop("tee") == "contraindicated"
+    assert set(found.values()) == {"affirming"}
+    assert {"gpu_count", "gpu_driver_version", "gpu_revocation", "gpu_rim_revocation", "gpu_grade"} <= set(found)
+    staged.answer_ocsp(brom="hold")
+    status, result = attestd(*staged.all(), "--policy", path)
+    wrong = {one["check"] for one in result["appraisal"]["findings"] if one["outcome"] != "affirming"}
+    assert (status, wrong) == (5, {"tee", "gpu_revocation"})
+
+
+def test_a_policy_without_gpus(attestd: Run, staged: Staged) -> None:
+    status, result = attestd(*staged.one(), "--policy", ROOT / "policies/strict-tdx.toml")
+    assert status == 5
+    assert [(one["check"], one["outcome"]) for one in result["appraisal"]["findings"]] == [
+        ("tee", "contraindicated"),
+        ("gpu", "contraindicated"),
+    ]
+
+
+def test_a_policy_is_not_asked_about_what_is_refused(attestd: Run, staged: Staged) -> None:
+    policy = ("--policy", ROOT / "policies/cocoon-tdx-h100.toml")
+    status, result = attestd(*staged.one(), *policy, "--nonce", "00" * 32)
+    assert (status, result["reason"], result["appraisal"]) == (3, "gpu.nonce", None)
+
+
+def test_a_policy_on_a_terminal(on_terminal: Terminal, staged: Staged) -> None:
+    status, shown = on_terminal(*staged.all(), "--policy", ROOT / "policies/cocoon-tdx-h100.toml", columns=240)
+    assert status == 5
+    assert "contraindicated under policy" in shown
+    assert "GPUs alone" in shown
+    assert "No policy was named" not in shown
 
 
 def test_a_switch_on_a_terminal(on_terminal: Terminal, tmp_path: Path) -> None:

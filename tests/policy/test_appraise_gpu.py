@@ -9,7 +9,7 @@ import pytest
 
 from attestd.binding.verify import BindingGrade
 from attestd.claims import CpuClaims, GpuArch, GpuMode, NvidiaChainClaims, RevocationState
-from attestd.policy import Check, Facts
+from attestd.policy import Check, Facts, appraise_gpus
 from attestd.policy.nvidia_rules import driver_version, vbios_version
 from attestd.result import Tier
 from tests.policy.factory import (
@@ -341,3 +341,36 @@ def test_vbioses_compare_in_hex() -> None:
         "96.00.9F.00.01\n",
     ):
         assert vbios_version(text) is None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Without a CPU
+
+
+def test_gpus_alone_are_never_enough() -> None:
+    """All that the section says of them is looked at; and no CPU TEE vouches for whoever talks to them."""
+    appraisal = appraise_gpus(load(GPU), GPUS, TOPOLOGY, AT)
+    assert (appraisal.tier, faults(appraisal)) == (Tier.CONTRAINDICATED, {Check.TEE: Tier.CONTRAINDICATED})
+    beside = [found for found in verdict(load(GPU), facts=GPU_FACTS).findings if found.check.startswith("gpu")]
+    alone = [found for found in appraisal.findings if found.check is not Check.TEE]
+    assert [found for found in alone if found.check is not Check.GPU_GRADE] == [
+        found for found in beside if found.check is not Check.GPU_GRADE
+    ]
+    assert (finding(appraisal, Check.GPU_GRADE).got, finding(appraisal, Check.TEE).want) == ("no key", ("tdx",))
+
+
+def test_what_is_wrong_with_gpus_alone_is_found() -> None:
+    unnamed = (GPUS[0], GPUS[1]._replace(fwid="absent"), *GPUS[2:])
+    appraisal = appraise_gpus(load(GPU, {"gpu.fwid": '"required"'}), unnamed, TOPOLOGY, AT)
+    assert set(faults(appraisal)) == {Check.TEE, Check.GPU_FWID}
+
+
+def test_gpus_alone_under_a_policy_that_says_nothing_of_them() -> None:
+    assert set(faults(appraise_gpus(load(TDX), GPUS, TOPOLOGY, AT))) == {Check.TEE, Check.GPU}
+
+
+def test_a_verdict_on_gpus_alone_ends_with_what_it_rests_on() -> None:
+    ends = min(gpu.validity.not_after for gpu in GPUS)
+    assert appraise_gpus(load(GPU, {"max_age_seconds": '"any"'}), GPUS, TOPOLOGY, AT).not_after == ends
+    short = load(GPU, {"max_age_seconds": "60"})
+    assert appraise_gpus(short, GPUS, TOPOLOGY, AT).not_after == AT + timedelta(seconds=60)

@@ -36,7 +36,7 @@ DAMAGE: list[tuple[str, Read]] = [
         "challenges SET issued_at",
         lambda registry: registry.read(challenges.require, digest("challenge", 1), "alice", NOW),
     ),
-    ("models SET approved_at", lambda registry: registry.read(catalogue.find_model, b"m")),
+    ("models SET approved_at", lambda registry: registry.read(catalogue.find_model, digest("m"))),
     ("images SET approved_at", lambda registry: registry.read(catalogue.list_images)),
     ("policies SET approved_at", lambda registry: registry.read(catalogue.find_policy, "p")),
     ("revocations SET revoked_at", lambda registry: registry.read(revocations.list_all)),
@@ -49,8 +49,8 @@ def test_a_value_that_cannot_be_is_found_out(registry: Registry, url: str, colum
     challenge(registry, 1)
     for future in (
         registry.write(access.issue, Role.ADMIN, None, label="", expires_at=LATER, by="admin", at=NOW),
-        registry.write(catalogue.approve_model, b"m", name="m", by="admin", at=NOW),
-        registry.write(catalogue.approve_image, b"i", name="i", roles=("proxy",), by="admin", at=NOW),
+        registry.write(catalogue.approve_model, digest("m"), name="m", by="admin", at=NOW),
+        registry.write(catalogue.approve_image, digest("i"), name="i", roles=("proxy",), by="admin", at=NOW),
         registry.write(catalogue.approve_policy, "p", 1, b"p", by="admin", at=NOW),
         registry.write(revocations.revoke, RevocationKind.PROVIDER, "bob", reason="", by="admin", at=NOW),
     ):

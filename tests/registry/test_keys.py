@@ -7,7 +7,7 @@ import pytest
 
 from attestd.errors import Reason, RequestRefused, Unavailable
 from attestd.registry import Registry, audit, keys, revocations
-from attestd.registry.tables import KeyRow
+from attestd.registry.tables import KeyHistoryRow
 from attestd.registry.values import Key, KeyFilters, KeyState, RevocationKind
 from tests.registry.alter import alter
 from tests.registry.samples import LATER, NOW, challenge, digest, known, new_key, new_result, prepare, record, register
@@ -259,7 +259,7 @@ def test_an_altered_key_is_never_served(
     """Attacks R02: a row of an approved key is altered."""
     key_id = digest("key", 1)
     register(registry, 1)
-    for column in KeyRow.model_fields:
+    for column in KeyHistoryRow.model_fields:
         with alter(url, table, column):
             asked = bytes([key_id[0] ^ 1]) + key_id[1:] if column == "id" else key_id
             with pytest.raises(Unavailable) as caught:

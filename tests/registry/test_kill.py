@@ -15,7 +15,7 @@ from time import sleep
 import pytest
 from sqlalchemy import Connection, inspect, text
 
-from attestd.registry import keys, results
+from attestd.registry import fsck, keys, results
 from attestd.registry.registry import _database
 from attestd.registry.values import KeyState
 from tests.postgres import Postgres
@@ -38,6 +38,8 @@ TORN = (
     "SELECT count(*) FROM keys k WHERE NOT EXISTS (SELECT 1 FROM key_models m WHERE m.id = k.id AND m.version = 1)",
     "SELECT count(*) FROM keys k WHERE NOT EXISTS (SELECT 1 FROM platforms p WHERE p.id = k.platform)",
     "SELECT (SELECT count(*) FROM challenges WHERE consumed_at IS NOT NULL) - (SELECT count(*) FROM results)",
+    "SELECT count(*) FROM keys k WHERE (SELECT count(*) FROM log l WHERE l.subject = k.id) <> 1",
+    "SELECT (SELECT count(*) FROM log) - (SELECT count(*) FROM results)",
 )
 
 
@@ -115,6 +117,7 @@ def verify(url: str, promised: list[int], check: Callable[[Connection], None]) -
         assert (result.document, result.evidence_id) == (new.document, new.evidence_id)
         assert results.evidence(session, new.id) == new.evidence
         assert (key.state, key.result_id, key.version) == (KeyState.ACTIVE, new.id, 1)
+    assert list(fsck.examine(session)) == []
     session.close()
     assert count >= len(promised)
     return int(count)

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import signal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,18 @@ import alembic.op
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import inspect, text
 
 from attestd.errors import ConfigurationRefused, Unavailable
-from attestd.registry import Registry, access
+from attestd.registry import Registry, access, revocations
 from attestd.registry.database import Database
 from attestd.registry.registry import _database
 from attestd.registry.tables import METADATA
+from attestd.registry.values import RevocationKind
 from tests.registry.alter import outside
 from tests.registry.conftest import Opener
-from tests.registry.samples import NOW, REGISTRY_ID, prepare
+from tests.registry.samples import NOW, REGISTRY_ID, digest, prepare, register
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.registry.test_migration", "tests.registry.recorder"])
@@ -125,3 +128,26 @@ def test_a_locked_database_is_waited_for_a_bounded_time(tmp_path: Path) -> None:
         with pytest.raises(Unavailable):
             Registry.open(url, registry_id=REGISTRY_ID, at=NOW, wait=0.1)
     Registry.open(url, registry_id=REGISTRY_ID, at=NOW).close()
+
+
+def test_keys_of_before_rest_on_the_gpus_of_their_results(fresh_url: str, opener: Opener) -> None:
+    first, second = digest("gpu", 1), digest("gpu", 2)
+    registry = opener(fresh_url)
+    prepare(registry)
+    for number, device in ((1, first), (2, second)):
+        register(registry, number, document=b'{"gpus":[{"device_id":"%b"}]}' % device.hex().encode())
+    register(registry, 3)  # of a machine without
+    registry.close()
+    migration = import_module("attestd.registry.migrations.versions.0004_result_devices")
+    with outside(fresh_url).begin() as connection:
+        connection.execute(text("DROP TABLE result_devices"))
+        # What was altered is no JSON, and keeps nobody from starting.
+        connection.execute(text("UPDATE results SET document = :raw WHERE id = 'result-000002'"), {"raw": b"{"})
+        with Operations.context(MigrationContext.configure(connection)):
+            migration.upgrade()
+        found = connection.execute(text("SELECT device, result_id FROM result_devices")).all()
+    assert [(bytes(device), result_id) for device, result_id in found] == [(first, "result-000001")]
+    fallen = opener(fresh_url).write(
+        revocations.revoke, RevocationKind.PLATFORM, first.hex(), reason="a test", by="admin", at=NOW
+    )
+    assert fallen.result().keys == 1

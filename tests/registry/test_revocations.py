@@ -95,6 +95,34 @@ def test_a_key_of_one_revoked_model_among_others_falls(registry: Registry) -> No
     assert caught.value.reason is Reason.KEY_REVOKED
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_key_falls_with_a_gpu_of_its_machine(registry: Registry, place: int) -> None:
+    devices = (digest("gpu", 1), digest("gpu", 2))
+    register(registry, 1, key=new_key(1, devices=devices))
+    register(registry, 2, key=new_key(2, devices=(digest("gpu", 3),)))
+    assert revoke(registry, RevocationKind.PLATFORM, devices[place].hex()).keys == 1
+    states = [known(registry.read(keys.find, digest("key", number), NOW)).state for number in (1, 2)]
+    assert states == [KeyState.REVOKED, KeyState.ACTIVE]
+    # Whoever has it: another key, on another machine.
+    challenge(registry, 3)
+    with pytest.raises(RequestRefused) as caught:
+        record(registry, new_result(3, key=new_key(3, devices=(digest("gpu", 4), devices[place]))))
+    assert caught.value.reason is Reason.KEY_REVOKED
+    assert register(registry, 4, key=new_key(4, devices=(devices[1 - place],))).state is KeyState.ACTIVE
+
+
+def test_a_gpu_is_revoked_of_the_key_as_it_stands(registry: Registry) -> None:
+    """A key rests on the devices of its last result, whatever was decided of it since."""
+    first, second = digest("gpu", 1), digest("gpu", 2)
+    register(registry, 1, key=new_key(1, devices=(first,)))
+    register(registry, 2, key_id=digest("key", 1), key=new_key(1, devices=(second,)))
+    registry.write(keys.suspend, digest("key", 1), reason="a test", by="admin", at=NOW).result()
+    assert revoke(registry, RevocationKind.PLATFORM, first.hex()).keys == 0
+    assert known(registry.read(keys.find, digest("key", 1), NOW)).state is KeyState.SUSPENDED
+    assert revoke(registry, RevocationKind.PLATFORM, second.hex()).keys == 1
+    assert known(registry.read(keys.find, digest("key", 1), NOW)).state is KeyState.REVOKED
+
+
 def test_a_key_that_fell_with_a_platform_stays_down_on_another(registry: Registry) -> None:
     register(registry, 1)
     revoke(registry, RevocationKind.PLATFORM, VALUES[RevocationKind.PLATFORM])

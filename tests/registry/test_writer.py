@@ -1,7 +1,7 @@
 """Group commit, on a database that does what a test tells it to do."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from threading import Event, Thread
 from typing import Any
@@ -22,6 +22,7 @@ from attestd.registry.database import (
     Transaction,
     Trouble,
 )
+from attestd.registry.integrity import Field
 from attestd.registry.writer import MAX_BATCH, Writer
 
 SOON = 10.0  # a bound for what must happen, never a pause
@@ -97,6 +98,12 @@ class Session(Connection):
         raise NotImplementedError
 
     def run(self, statement: Statement, /, **values: object) -> int:
+        raise NotImplementedError
+
+    def add(self, statement: Statement, /, **values: object) -> Row:
+        raise NotImplementedError
+
+    def run_each(self, statement: Statement, rows: Iterable[Mapping[str, Field]], /) -> None:
         raise NotImplementedError
 
 
