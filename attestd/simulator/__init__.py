@@ -33,7 +33,7 @@ the layout of genuine quotes and collateral and shares no code with the parsers,
     gpu_attester.py  GpuAttester: reports, RIMs, answers to a nonce, boards of several
 
     fixtures.py      the files that `python -m attestd.simulator DIRECTORY` writes, with snp_fixtures.py and
-                     nvidia_fixtures.py
+                     nvidia_fixtures.py; case.py is what those have in common
 """
 
 from attestd.simulator.amd import AmdVendor, amd_name

@@ -8,7 +8,7 @@ from typing import Self, assert_never
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from attestd.binding import transcript
-from attestd.evidence import Evidence, KeyEvidence, QuoteEvidence, RaTlsEvidence, Role, Scheme
+from attestd.evidence import CpuEvidence, Evidence, IntelTee, KeyEvidence, QuoteEvidence, RaTlsEvidence, Role, Scheme
 from attestd.simulator.certificates import CertificateEdit, EcAuthority, same_certificate
 from attestd.simulator.gpu_attester import GpuAnswer
 from attestd.simulator.keys import KeyPair, p256_key, point
@@ -55,6 +55,25 @@ class Registry:
                 return transcript.spki_report_data(key.spki, self.challenge)
             case _:
                 assert_never(scheme)
+
+    def evidence(
+        self,
+        key: KeyPair,
+        models: tuple[bytes, ...],
+        scheme: Scheme,
+        cpu: CpuEvidence,
+        gpus: Iterable[GpuAnswer] = (),
+        role: Role | None = None,
+    ) -> Evidence:
+        """Return what is sent: what CPU and GPUs say, and the context signed by the key. `models` are sorted."""
+        return Evidence(
+            challenge=self.challenge,
+            binding=scheme,
+            key=KeyEvidence(spki=key.spki, proof=key.sign(self.context(key, models)), role=role),
+            models=models,
+            cpu=cpu,
+            gpus=tuple(gpu.evidence for gpu in gpus),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,16 +133,9 @@ class Attester:
         """
         models, gpus = tuple(sorted(models)), tuple(gpus)
         bound = replace(body, report_data=registry.report_data(key, models, scheme, gpus))
-        return Evidence(
-            challenge=registry.challenge,
-            binding=scheme,
-            key=KeyEvidence(spki=key.spki, proof=key.sign(registry.context(key, models))),
-            models=models,
-            cpu=QuoteEvidence(
-                tee="sgx" if isinstance(body, SgxReport) else "tdx", quote=self.quote(bound), event_log=event_log
-            ),
-            gpus=tuple(gpu.evidence for gpu in gpus),
-        )
+        tee: IntelTee = "sgx" if isinstance(body, SgxReport) else "tdx"
+        cpu = QuoteEvidence(tee=tee, quote=self.quote(bound), event_log=event_log)
+        return registry.evidence(key, models, scheme, cpu, gpus)
 
     def cocoon_evidence(
         self,
@@ -136,14 +148,8 @@ class Attester:
         event_log: bytes | None = None,
     ) -> Evidence:
         """Return evidence with the binding cocoon: an RA-TLS certificate, and the challenge signed by its key."""
-        models = tuple(sorted(models))
-        return Evidence(
-            challenge=registry.challenge,
-            binding=Scheme.COCOON,
-            key=KeyEvidence(spki=key.spki, proof=key.sign(registry.context(key, models)), role=role),
-            models=models,
-            cpu=RaTlsEvidence(certificate=self.cocoon_certificate(key, body), event_log=event_log),
-        )
+        cpu = RaTlsEvidence(certificate=self.cocoon_certificate(key, body), event_log=event_log)
+        return registry.evidence(key, tuple(sorted(models)), Scheme.COCOON, cpu, role=role)
 
     def cocoon_certificate(
         self,

@@ -7,7 +7,7 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from attestd.binding import transcript
-from attestd.evidence import CpuEvidence, Evidence, HclEvidence, KeyEvidence, Scheme, SnpEvidence, TpmQuoteEvidence
+from attestd.evidence import Evidence, HclEvidence, Scheme, SnpEvidence, TpmQuoteEvidence
 from attestd.simulator.amd import AmdVendor
 from attestd.simulator.attester import Registry
 from attestd.simulator.azure import HclForm, TpmAttest, hcl_report_data, runtime_data, tpm_quote
@@ -94,7 +94,7 @@ class SnpAttester:
         models, gpus = tuple(sorted(models)), tuple(gpus)
         bound = replace(body, report_data=registry.report_data(key, models, scheme, gpus))
         cpu = SnpEvidence(report=self.report(bound), certificates=self.certificate_table(crl))
-        return _evidence(key, registry, models, scheme, cpu, gpus)
+        return registry.evidence(key, models, scheme, cpu, gpus)
 
     @property
     def vtpm_key(self) -> RSAPrivateKey:
@@ -130,22 +130,4 @@ class SnpAttester:
             tpm_quote=self.tpm_quote(extra_data, attest),
             certificates=self.certificate_table(),
         )
-        return _evidence(key, registry, models, scheme, cpu, gpus)
-
-
-def _evidence(
-    key: KeyPair,
-    registry: Registry,
-    models: tuple[bytes, ...],
-    scheme: Scheme,
-    cpu: CpuEvidence,
-    gpus: tuple[GpuAnswer, ...],
-) -> Evidence:
-    return Evidence(
-        challenge=registry.challenge,
-        binding=scheme,
-        key=KeyEvidence(spki=key.spki, proof=key.sign(registry.context(key, models))),
-        models=models,
-        cpu=cpu,
-        gpus=tuple(gpu.evidence for gpu in gpus),
-    )
+        return registry.evidence(key, models, scheme, cpu, gpus)
