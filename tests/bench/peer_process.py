@@ -6,6 +6,7 @@ line after it is a number, and is answered with the seconds of CPU and of the cl
 
 import importlib
 import json
+import logging
 import sys
 from base64 import b64encode
 from collections.abc import Callable
@@ -54,9 +55,10 @@ def _tinfoil(task: dict[str, Any]) -> Verification:
 
 
 def _nv_local_gpu_verifier(task: dict[str, Any]) -> Verification:
-    """With OCSP, the driver and the clock stubbed, and with its log."""
+    """With OCSP, the driver and the clock stubbed, and without its log, which takes a sixth of its time."""
     sys.path.append(str(Path(__file__).parents[1] / "nvgpu"))
     verify: Verification = importlib.import_module("peer_verdicts").Peer().prepare(task)
+    logging.disable()
     return verify
 
 

@@ -109,7 +109,7 @@ ROWS: Final = (
     Row(
         name="peer_gpu_cold",
         over="rate of cold GPU verification (device, both RIMs, report), P-384 by OpenSSL",
-        under="rate of NVIDIA's nv-local-gpu-verifier as it comes, with its log; neither with OCSP",
+        under="rate of NVIDIA's nv-local-gpu-verifier, whose log is off; neither with OCSP",
         needs=("nv-local-gpu-verifier", "gpu_cold"),
         value=lambda peer, cold: peer.cpu / cold.cpu,
         goal=Goal("≥", 5.0),
