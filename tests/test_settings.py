@@ -349,6 +349,18 @@ class TestPublication:
         named = load(database_url="postgresql:///attestd", registry_id="shared", log_key=str(tmp_path / "key"))
         assert named.log_key == tmp_path / "key"
 
+    def test_a_verifier_signs_no_log_and_names_no_key(self, load: Load, tmp_path: Path) -> None:
+        cosign = {
+            "cosign_of": "https://registry.example",
+            "cosign_token": "token",
+            "cosign_log_key": "registry+00000000+AA==",
+            "cosign_leader": "07" * 32,
+            "chain_network": "network.json",
+            "chain_verifier_key": "verifier-key",
+        }
+        settings = load(database_url="postgresql:///copy", registry_id="shared", **cosign)
+        assert (settings.log_key, settings.log_key.exists()) == (tmp_path / "state" / "log-key", True)
+
     def test_all_of_a_chain(self, load: Load) -> None:
         chain = known(load(**self.CHAIN, chain_cosigners="https://a.example,https://b.example").chain)
         assert chain.network == Path("network.json").absolute()
