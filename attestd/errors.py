@@ -47,7 +47,6 @@ class Reason(StrEnum):
     # Evidence as a whole
     EVIDENCE_SIZE = ("evidence.size", "The evidence is larger than any genuine one", "Send the quote alone.")
     EVIDENCE_KIND = ("evidence.kind", "The evidence is of another kind than was named", "Name the TEE that it is.")
-    SIMULATED = ("evidence.simulated", "Simulated hardware is not trusted here", "Use real hardware.")
 
     # Intel quotes: layout (tdx.md, section 3, Layouts)
     TDX_QUOTE_TRUNCATED = ("tdx.quote_truncated", "The quote ends too early", "Send the whole buffer of the driver.")
@@ -417,6 +416,23 @@ class Reason(StrEnum):
         "The log is not shown to go on from the older one",
         "Keep both checkpoints: if no proof can be had, the log was rewritten.",
     )
+    LOG_MAP = (
+        "log.map",
+        "The map on chain is not what the records of the log make",
+        "Trust no key of this registry: its verifiers have signed a map that its log does not make.",
+    )
+    LOG_SIZE = ("log.size", "There are more keys than are read at once", "Read the log with a program of your own.")
+    LOG_STATE = (
+        "log.state",
+        "The file remembers another log, or was damaged",
+        "Name the file of this log and registry; without one, nothing tells a log that was rewritten.",
+    )
+    LOG_BEHIND = (
+        "log.behind",
+        "The copy of the log ends before what is on chain",
+        "Name another copy: that of the co-signer that has signed last.",
+    )
+    LOG_SERVICE = ("log.service", "The service of the log does not answer as it should", "Compare its URL; ask again.")
     MAP_PROOF = ("map.proof", "The proof says nothing of this key in this map", "Ask for the proof of this epoch.")
     CHECKPOINT_SIGNATURES = (
         "checkpoint.signatures",
@@ -439,6 +455,7 @@ class Reason(StrEnum):
     ANCHOR_MIXED = ("anchor.mixed", "Vendors' own trust anchors beside others", "Name vendors' own alone, or none.")
     ANCHOR_MISSING = ("anchor.missing", "There is no trust anchor", "Name at least one root certificate.")
     CLOCK = ("clock.before_build", "The clock is before the build of this software", "Set the clock.")
+    CLOCK_APART = ("clock.database", "The clock and the database server's are apart", "Set the clock that is wrong.")
     SETTINGS = ("settings.refused", "The configuration is refused", "Mend the setting that is named.")
 
     # The chain: what it said, or failed to say. Nothing here is a verdict on evidence
@@ -487,10 +504,15 @@ class Reason(StrEnum):
         "The proof belongs to another checkpoint than the one on chain",
         "Ask the service for the proof again; one of the two is behind for a moment.",
     )
+    CHAIN_KEY_PROOF = (
+        "chain.key_proof",
+        "The proof of the key cannot be had",
+        "Name a file with it, or the URL of a service that knows the key: …/v1/proofs/KEY_ID.",
+    )
     CHAIN_AHEAD = (
         "chain.ahead",
         "The chain has a checkpoint that this database does not know",
-        "The database was restored, or somebody else has the verifiers' keys: see the runbook; nothing is overwritten.",
+        "If a backup was restored: `attestd log recover --from COPY`. Else somebody else has the verifiers' keys.",
     )
     CHAIN_FROZEN = ("chain.frozen", "The account is frozen", "Send it TON and its state; publication then goes on.")
     CHAIN_BALANCE = ("chain.balance", "The wallet has too little TON to publish", "Send TON to the wallet.")
@@ -517,9 +539,14 @@ class Reason(StrEnum):
     CHAIN_CLOCK = ("chain.clock", "The clock and the chain's are apart", "Set the clock.")
     LEASE_LOST = ("chain.lease_lost", "Another process publishes now", "Nothing: one process publishes at a time.")
     CHAIN_WALLET = ("chain.wallet", "The wallet cannot do that", "See `attestd chain wallet show`.")
+    CHAIN_ORDER = (
+        "chain.order",
+        "The registry's contract takes no such order",
+        "See admin, verifiers and proposals in `attestd chain status`.",
+    )
     WALLET_KEY = (
         "chain.wallet_key",
-        "The key file of the wallet is refused",
+        "The key file of a wallet or verifier is refused",
         "Keep 32 bytes in hex in a regular file of the service's own user, with mode 0600.",
     )
 
@@ -568,6 +595,11 @@ class Reason(StrEnum):
         "cosign.entry",
         "The entry says something else than the evidence",
         "Find out how the key came into the map; revoke it.",
+    )
+    COSIGN_REVIVED = (
+        "cosign.revived",
+        "A key comes back into the map that the log says must not",
+        "Find out how it came into the map: what was revoked or shortened stays so.",
     )
     COSIGN_APPRAISAL = (
         "cosign.appraisal",

@@ -15,9 +15,9 @@ from typing import Final
 from attestd.errors import NotAuthentic, Reason
 from attestd.signature import ed25519_verifies
 from attestd.tvm.address import Address
-from attestd.tvm.cell import HASH_SIZE, Builder, Cell, refused
+from attestd.tvm.cell import HASH_SIZE, Builder, Cell, Slice, refused
 
-# More than any set of verifiers needs; the contract refuses more, too (exit code 415).
+# As many as the contract lets there be verifiers.
 MAX_SIGNATURES: Final = 16
 
 _CHECKPOINT: Final = 0x287F43B5
@@ -40,12 +40,16 @@ class Checkpoint:
 
     def to_cell(self) -> Cell:
         """Return the checkpoint as a cell. Raises `Malformed` (`cell.malformed`) where a field is out of range."""
-        builder = Builder().uint(_CHECKPOINT, 32).uint(self.epoch, 32).uint(self.tree_size, 64)
+        return self.store(Builder().uint(_CHECKPOINT, 32)).end()
+
+    def store(self, builder: Builder) -> Builder:
+        """Append what follows the tag, as it also stands in the contract's storage. Raises as `to_cell` does."""
+        builder.uint(self.epoch, 32).uint(self.tree_size, 64)
         for digest in (self.log_root, self.map_root or _EMPTY_MAP, self.policy_digest):
             if len(digest) != HASH_SIZE:
                 raise refused(f"a digest of {len(digest)} bytes", f"{HASH_SIZE} bytes")
             builder.bytes(digest)
-        return builder.uint(self.issued_at, 32).uint(self.valid_until, 32).end()
+        return builder.uint(self.issued_at, 32).uint(self.valid_until, 32)
 
 
 def load_checkpoint(cell: Cell) -> Checkpoint:
@@ -53,7 +57,14 @@ def load_checkpoint(cell: Cell) -> Checkpoint:
     fields = cell.slice()
     if (tag := fields.load_uint(32)) != _CHECKPOINT:
         raise refused(f"tag {tag:#010x}", f"{_CHECKPOINT:#010x}, a checkpoint")
-    checkpoint = Checkpoint(
+    checkpoint = load_fields(fields)
+    fields.end()
+    return checkpoint
+
+
+def load_fields(fields: Slice) -> Checkpoint:
+    """Read what follows the tag of a checkpoint, as it also stands in the contract's storage. Raises `Malformed`."""
+    return Checkpoint(
         epoch=fields.load_uint(32),
         tree_size=fields.load_uint(64),
         log_root=fields.load_bytes(HASH_SIZE),
@@ -62,8 +73,6 @@ def load_checkpoint(cell: Cell) -> Checkpoint:
         issued_at=fields.load_uint(32),
         valid_until=fields.load_uint(32),
     )
-    fields.end()
-    return checkpoint
 
 
 def load_map_root(root: bytes) -> bytes | None:

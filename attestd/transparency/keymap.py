@@ -79,6 +79,19 @@ def update(root: bytes | None, changes: Mapping[bytes, Entry | None], read: Read
     return _Update(changes, read).run(root)
 
 
+def root_of(entries: Mapping[bytes, Entry]) -> bytes | None:
+    """Return the root of the map of these entries, by key id; no node of it is kept. Raises `Malformed` as `update`."""
+    nodes = _Forgotten()
+    return _Update(entries, nodes.__getitem__, created=nodes).run(None).root
+
+
+class _Forgotten(dict[bytes, bytes]):
+    """Nodes of which nobody wants more than the root."""
+
+    def __setitem__(self, _hash: bytes, _stored: bytes) -> None:
+        """Keep nothing."""
+
+
 @dataclass(slots=True)
 class _Update:
     """One descent for all changes, in the order of their keys."""
@@ -193,17 +206,11 @@ def _representation(node: _Edge, start: int) -> bytes:
     return bytes((node.refs, whole + len(content))) + content + node.below
 
 
-def stored_hash(row: bytes) -> bytes:
-    """Return the hash of a stored node, under which it belongs.
-
-    Raises `Unavailable` (`registry.integrity`) where what is behind its representation is not the entry that it refers
-    to.
-    """
-    return _divided(row)[0]
-
-
 def _divided(row: bytes) -> tuple[bytes, int, int]:
-    """Return the hash of a stored node, where its label ends, and where its representation ends."""
+    """Return the hash of a stored node, where its label ends, and where its representation ends.
+
+    Raises `Unavailable` (`registry.integrity`) where what is behind that is not the entry that it refers to.
+    """
     refs, descriptor = row[:2].ljust(2, b"\0")
     middle = 2 + (descriptor + 1) // 2
     stop = middle + _REF_SIZE * refs
@@ -228,12 +235,9 @@ def _open(digest: bytes, row: bytes, prefix: int, start: int) -> _Edge:
     found, middle, stop = _divided(row)
     if found != digest:
         raise _altered()
-    descriptor, below = row[1], row[middle:stop]
-    bits, size = int.from_bytes(row[2:middle]), 8 * (middle - 2)
-    if descriptor % 2:
-        tag = (bits & -bits).bit_length()
-        bits, size = bits >> tag, size - tag
-    label, _ = load_label(bits, size, KEY_BITS - start)
+    below = row[middle:stop]
+    # What is behind the label is its completion tag.
+    label, _ = load_label(int.from_bytes(row[2:middle]), 8 * (middle - 2), KEY_BITS - start)
     end = start + label.length
     depth = 1 + max(int.from_bytes(below[2 * at : 2 * at + 2]) for at in range(row[0]))
     return _Edge(prefix | label.bits << (KEY_BITS - end), end, depth, below, row[stop:])

@@ -152,8 +152,8 @@ def verify_consistency(old: int, old_root: bytes, new: int, new_root: bytes, pro
 
 
 def _left_of_edge(node: int, last: int) -> tuple[int, int]:
-    """Skip the levels at which a node on the right edge has no sibling."""
-    while node and not node & 1:
+    """Skip the levels at which a node on the right edge, never the first of its level, has no sibling."""
+    while not node & 1:
         node, last = node >> 1, last >> 1
     return node, last
 

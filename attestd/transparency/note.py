@@ -115,9 +115,9 @@ def _divided(note: bytes) -> tuple[str, list[str]]:
         raise _refused("no UTF-8", "text in UTF-8") from None
     if _CONTROL.search(text):
         raise _refused("a control character", "line breaks alone")
-    body, empty, signatures = text.rpartition("\n\n")
+    body, _, signatures = text.rpartition("\n\n")
     lines = signatures.split("\n")
-    if not body or not empty or lines.pop() != "" or not 0 < len(lines) <= MAX_NOTE_SIGNATURES:
+    if not body or lines.pop() != "" or not 0 < len(lines) <= MAX_NOTE_SIGNATURES:
         raise _refused("another form", f"text, an empty line, 1 to {MAX_NOTE_SIGNATURES} signature lines")
     return body + "\n", lines
 
@@ -139,6 +139,18 @@ class TreeHead:
     origin: str
     size: int
     root: bytes  # 32 bytes
+
+
+def open_head(note: bytes, key: NoteKey) -> TreeHead:
+    """Return what the signed checkpoint of a log says; the name of its key is the log's origin.
+
+    Raises as `open_note` and `load_checkpoint_body` do, and `NotAuthentic` (`note.signature`) for the head of another
+    log: a key may sign for several.
+    """
+    head = load_checkpoint_body(open_note(note, [key]))
+    if head.origin != key.name:
+        raise NotAuthentic(Reason.NOTE_SIGNATURE, found="the head of another log", wanted=key.name)
+    return head
 
 
 def dump_checkpoint_body(origin: str, size: int, root: bytes) -> str:

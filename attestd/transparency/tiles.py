@@ -18,10 +18,9 @@ from attestd.transparency.merkle import HASH_SIZE, Hashes, node_hash
 
 TILE_WIDTH: Final = 256
 TILE_HEIGHT: Final = 8
-# Of 64-bit sizes, eight levels to a tile.
-MAX_TILE_LEVEL: Final = 7
 
 _MAX_ENTRY_SIZE: Final = 0xFFFF
+# Levels end at 7: a size has 64 bits, a tile eight levels.
 _PATH: Final = re.compile(r"tile/(?:([0-7])|entries)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII)
 
 
@@ -107,11 +106,8 @@ def tile_hashes(read: Callable[[int, int], bytes]) -> Hashes:
     def hashes(level: int, index: int) -> bytes:
         tile_level, height = divmod(level, TILE_HEIGHT)
         tile_index, place = divmod(index << height, TILE_WIDTH)
-        tile = read(tile_level, tile_index)
         stop = HASH_SIZE * (place + (1 << height))
-        if len(tile) < stop:
-            raise _refused(f"a tile of {len(tile)} bytes", f"at least {stop} bytes")
-        row = load_tile(tile[HASH_SIZE * place : stop], 1 << height)
+        row = load_tile(read(tile_level, tile_index)[HASH_SIZE * place : stop], 1 << height)
         while len(row) > 1:
             row = [node_hash(*row[at : at + 2]) for at in range(0, len(row), 2)]
         return row[0]

@@ -4,7 +4,7 @@ import re
 from binascii import crc_hqx
 from dataclasses import dataclass
 from struct import Struct
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from attestd.codec import dump_base64url, load_base64url
 from attestd.errors import Malformed, Reason
@@ -34,14 +34,13 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read either form; the flags of the user-friendly form are left to `load_friendly`.
+        """Read either form; what the flags of the user-friendly form say is left aside.
 
         Raises `Malformed` (`address.malformed`).
         """
         if raw := _RAW.fullmatch(text):
             return cls(int(raw[1]), bytes.fromhex(raw[2]))
-        _, workchain, account = _unpack(text)
-        return cls(workchain, account)
+        return cls(*_unpack(text))
 
     def __str__(self) -> str:
         """Return the raw form: the workchain, a colon, 64 lower-case hex digits."""
@@ -54,23 +53,8 @@ class Address:
         return dump_base64url(checked + crc_hqx(checked, 0).to_bytes(2))
 
 
-class FriendlyAddress(NamedTuple):
-    """An address with what its user-friendly form says beside it."""
-
-    address: Address
-    bounceable: bool
-    testnet: bool
-
-
-def load_friendly(text: str) -> FriendlyAddress:
-    """Read the user-friendly form in base64 or base64url (TEP-2). Raises `Malformed` (`address.malformed`)."""
-    flags, workchain, account = _unpack(text)
-    return FriendlyAddress(
-        Address(workchain, account), bounceable=flags & ~_TESTNET == _BOUNCEABLE, testnet=bool(flags & _TESTNET)
-    )
-
-
-def _unpack(text: str) -> tuple[int, int, bytes]:
+def _unpack(text: str) -> tuple[int, bytes]:
+    """Read the user-friendly form in base64 or base64url (TEP-2)."""
     if len(text) != _FRIENDLY_CHARACTERS:
         raise _refused(f"{len(text)} other characters", "0:<64 hex digits>, or 48 characters of base64")
     try:
@@ -82,7 +66,7 @@ def _unpack(text: str) -> tuple[int, int, bytes]:
         raise _refused(f"flags {flags:#04x}", "0x11 or 0x51, with 0x80 for a test network")
     if crc_hqx(raw[:-2], 0) != checksum:
         raise _refused("another checksum", "CRC-16 over what is before it")
-    return flags, workchain, account
+    return workchain, account
 
 
 def _refused(found: str, wanted: str) -> Malformed:

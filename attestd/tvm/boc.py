@@ -167,7 +167,7 @@ def _order(roots: Sequence[Cell]) -> list[Cell]:
     while pending:
         cell = pending[-1]
         below = [child for child in reversed(cell.refs) if child.hash not in done]
-        if below and cell.hash not in done:
+        if below:
             pending += below
         else:
             done.setdefault(pending.pop().hash, cell)

@@ -322,7 +322,7 @@ class Builder:
 
     def uint(self, value: int, bits: int) -> Self:
         """Append an unsigned integer of so many bits."""
-        if bits < 0 or value < 0 or value >> bits:
+        if bits < 0 or value >> bits:  # of a negative value that is negative, too
             raise refused("an integer out of range", f"an unsigned integer of {bits} bits")
         if self._bits + bits > MAX_BITS:
             raise refused(f"{self._bits + bits} bits", f"at most {MAX_BITS}")
@@ -384,3 +384,7 @@ class Builder:
     def bytes(self, value: bytes) -> Self:
         """Append bytes."""
         return self.uint(int.from_bytes(value), 8 * len(value))
+
+
+# Neither bits nor references.
+EMPTY: Final = Builder().end()

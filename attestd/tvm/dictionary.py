@@ -6,11 +6,11 @@ is read here, so that one dictionary has one root hash, unless a caller has to r
 integers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import zip_longest
 from typing import Final, NamedTuple, TypeAlias
 
-from attestd.tvm.cell import Builder, Cell, Slice, refused
+from attestd.tvm.cell import EMPTY, Builder, Cell, Slice, refused
 
 # As many as the keys of the largest account state; cells may be shared, so a small tree can hold more keys than atoms.
 MAX_ENTRIES: Final = 65536
@@ -19,14 +19,14 @@ MAX_ENTRIES: Final = 65536
 LoadExtra: TypeAlias = Callable[[Slice], object]
 
 
-def no_extra(_: Slice) -> None:
-    """Take nothing away: the nodes of a plain dictionary have no extra value."""
-
-
+# The first two bits of a label, unless it is hml_short$0; no label has fewer.
 _LONG: Final = 0b10
 _SAME: Final = 0b11
-_SHORTEST: Final = 2
-_NOTHING: Final = Builder().end()
+_FORM_BITS: Final = 2
+
+
+def no_extra(_: Slice) -> None:
+    """Take nothing away: the nodes of a plain dictionary have no extra value."""
 
 
 class Label(NamedTuple):
@@ -43,7 +43,7 @@ def dump_label(label: Label, room: int) -> tuple[int, int]:
     """
     length, bits = label
     size = room.bit_length()
-    if length > 1 and size < 2 * length - 1 and bits in {0, (1 << length) - 1}:
+    if size < 2 * length - 1 and bits in {0, (1 << length) - 1}:
         return 3 + size, (_SAME << 1 | bits & 1) << size | length
     if size < length:
         return 2 + size + length, (_LONG << size | length) << length | bits
@@ -57,9 +57,9 @@ def load_label(node: int, size: int, room: int, *, shortest: bool = True) -> tup
     `dump_label` does.
     """
     number = room.bit_length()
-    if size < _SHORTEST:
+    if size < _FORM_BITS:
         raise refused(f"a node of {size} bits", "a label")
-    form = node >> (size - 2)
+    form = node >> (size - _FORM_BITS)
     if form < _LONG:  # a zero, as many ones as the label has bits, a zero, the label
         length = size - 1 - (node ^ ((1 << size - 1) - 1)).bit_length()
         taken = 2 * length + 2
@@ -141,6 +141,14 @@ def parse(
     return values
 
 
+def parse_set(root: Cell | None, size: int, *, most: int = MAX_ENTRIES) -> frozenset[bytes]:
+    """Return the keys, of so many bytes each, of a dictionary without values. Raises as `parse` does."""
+    found = parse(root, 8 * size, most=most)
+    for value in found.values():
+        value.end()
+    return frozenset(key.to_bytes(size) for key in found)
+
+
 def _open(cell: Cell, room: int, *, shortest: bool = True) -> tuple[Slice, Label]:
     node = cell.slice()
     label, taken = load_label(node.peek(), node.bits_left, room, shortest=shortest)
@@ -160,7 +168,18 @@ def build(values: Mapping[int, Cell | Slice], bits: int) -> Cell | None:
 
     Raises `Malformed` (`cell.malformed`) where a key is out of range or a value does not fit beside its label.
     """
-    return build_augmented({key: (_NOTHING, value) for key, value in values.items()}, bits, lambda left, _: left)
+    return build_augmented({key: (EMPTY, value) for key, value in values.items()}, bits, lambda left, _: left)
+
+
+def build_set(members: Iterable[bytes], size: int) -> Cell | None:
+    """Return the root of a dictionary without values, whose keys have so many bytes each.
+
+    Raises `Malformed` (`cell.malformed`) where one has more or fewer.
+    """
+    keys = list(members)
+    if any(len(key) != size for key in keys):
+        raise refused("a key of another size", f"{size} bytes")
+    return build({int.from_bytes(key): EMPTY for key in keys}, 8 * size)
 
 
 def build_augmented(

@@ -1,11 +1,12 @@
 """R07: two clients that are shown two logs find out, because there is one root on chain."""
 
+from collections.abc import Callable
 from hashlib import sha256
 
 import pytest
 
 from attestd.errors import Malformed, NotAuthentic, Reason
-from attestd.transparency.anchor import require_anchored
+from attestd.transparency.anchor import require_anchored, require_growth
 from attestd.transparency.checkpoint import Checkpoint
 from attestd.transparency.merkle import leaf_hash
 from attestd.transparency.note import TreeHead
@@ -81,7 +82,28 @@ def test_a_root_of_no_log_is_found_out() -> None:
     assert caught.value.reason is Reason.LOG_CONSISTENCY
 
 
-def test_what_is_no_tile_is_refused() -> None:
+@pytest.mark.parametrize("change", [lambda _: b"", lambda raw: raw[:-32], lambda raw: raw + bytes(32)])
+def test_what_is_no_tile_is_refused(change: Callable[[bytes], bytes]) -> None:
+    served = Served(LOG)
     with pytest.raises(Malformed) as caught:
-        require_anchored(head(LOG[:600]), on_chain(LOG), lambda _: b"")
+        require_anchored(head(LOG[:600]), on_chain(LOG), lambda path: change(served(path)))
     assert caught.value.reason is Reason.LOG_MALFORMED
+
+
+@pytest.mark.parametrize(("old", "new"), [(0, 0), (0, 700), (1, 700), (255, 257), (512, 700), (700, 700)])
+def test_a_log_that_goes_on(old: int, new: int) -> None:
+    served = Served(LOG)
+    require_growth(head(LOG[:old]), head(LOG[:new]), served)
+    assert len(served.asked) == len(set(served.asked))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(LOG, LOG[:699]), (LOG[:1], LOG[:0]), (OTHER, LOG), (OTHER[:400], LOG), (LOG[:400], OTHER), (LOG[:256], LOG[1:])],
+    ids=["taken back", "all taken back", "changed", "changed before", "changed after", "without its beginning"],
+)
+@pytest.mark.parametrize("tiles", [LOG, OTHER], ids=["tiles of one", "tiles of the other"])
+def test_a_log_that_was_rewritten(old: list[bytes], new: list[bytes], tiles: list[bytes]) -> None:
+    with pytest.raises(NotAuthentic) as caught:
+        require_growth(head(old), head(new), Served(tiles))
+    assert caught.value.reason is Reason.LOG_CONSISTENCY

@@ -90,6 +90,7 @@ def alter(draw: st.DataObject, proof: list[bytes]) -> list[bytes]:
 
 @given(SIZES, st.data())
 def test_altered_inclusion_proof(size: int, data: st.DataObject) -> None:
+    """R06."""
     index = data.draw(st.integers(0, size - 1))
     proof = inclusion_proof(index, size, LOG.hash_at)
     with not_authentic(Reason.LOG_INCLUSION):
@@ -98,6 +99,7 @@ def test_altered_inclusion_proof(size: int, data: st.DataObject) -> None:
 
 @given(st.sampled_from(PAIRS), st.data())
 def test_altered_consistency_proof(sizes: tuple[int, int], data: st.DataObject) -> None:
+    """R06."""
     old, new = sizes
     proof = consistency_proof(old, new, LOG.hash_at)
     with not_authentic(Reason.LOG_CONSISTENCY):
@@ -121,6 +123,25 @@ def test_inclusion_of_anything_else() -> None:
                 verify_inclusion(leaf_of, at, count, proof, of)
 
 
+def test_inclusion_at_one_place_alone() -> None:
+    """The path of a leaf is also that of an index beyond the tree, whose lower bits are the same."""
+    for size in range(1, 18):
+        for index in range(size):
+            proof = inclusion_proof(index, size, LOG.hash_at)
+            for other in (*range(-size - 1, index), *range(index + 1, 70)):
+                with not_authentic(Reason.LOG_INCLUSION):
+                    verify_inclusion(HASHES[index], other, size, proof, ROOTS[size])
+
+
+def test_inclusion_in_a_tree_that_is_less_deep() -> None:
+    """The root is that of the leaf and the path, which has a hash too many for the size."""
+    for size in range(2, COUNT + 1):
+        proof = inclusion_proof(0, size, LOG.hash_at)
+        for smaller in range(1, 1 + (1 << len(proof) - 1)):
+            with not_authentic(Reason.LOG_INCLUSION):
+                verify_inclusion(HASHES[0], 0, smaller, proof, ROOTS[size])
+
+
 def test_a_node_is_no_leaf() -> None:
     """Two hashes that make up a node are not a leaf with the same hash."""
     fake = HASHES[0] + HASHES[1]
@@ -142,6 +163,20 @@ def test_consistency_of_anything_else() -> None:
         for size, before, count, after in others:
             with not_authentic(Reason.LOG_CONSISTENCY):
                 verify_consistency(size, before, count, after, proof)
+
+
+def test_consistency_of_other_sizes() -> None:
+    """Everything leads to both roots, but the proof is one for other sizes."""
+    for old, new in ((old, new) for old, new in PAIRS if 0 < old < new):
+        proof = consistency_proof(old, new, LOG.hash_at)
+        deeper = 1 << (new - 1).bit_length()
+        for larger in range(deeper + 1, 4 * deeper):
+            with not_authentic(Reason.LOG_CONSISTENCY):
+                verify_consistency(old, ROOTS[old], larger, ROOTS[new], proof)
+        left = deeper >> 1
+        if left < old < new:
+            with not_authentic(Reason.LOG_CONSISTENCY):
+                verify_consistency(old - left, ROOTS[old], new - left, ROOTS[new], proof)
 
 
 def test_a_rewritten_log() -> None:

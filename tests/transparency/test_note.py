@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from attestd.errors import Malformed, NotAuthentic, Reason
 from attestd.signature import ed25519_public_key, ed25519_signing_key
 from attestd.transparency.note import (
-    MAX_NOTE_SIGNATURES,
-    MAX_NOTE_SIZE,
     NoteKey,
     TreeHead,
     dump_checkpoint_body,
     load_checkpoint_body,
     load_note_key,
+    open_head,
     open_note,
     sign,
 )
@@ -65,6 +64,17 @@ def test_not_signed() -> None:
             open_note(NOTE, keys)
 
 
+def test_r08_a_key_of_the_log_that_was_replaced() -> None:
+    """The name stays, the key does not: who knows the new one alone takes nothing that the former has signed."""
+    new = NoteKey(NAME, ed25519_public_key(OTHER))
+    both = sign(BODY, NAME, OTHER).encode()
+    with not_authentic(Reason.NOTE_SIGNATURE):
+        open_note(NOTE, [new])
+    with not_authentic(Reason.NOTE_SIGNATURE):
+        open_note(both, [KEY])
+    assert open_note(both, [new]) == BODY
+
+
 def test_another_text() -> None:
     with not_authentic(Reason.NOTE_SIGNATURE):
         open_note(NOTE.replace(b"1234067", b"1234068"), [KEY])
@@ -88,6 +98,11 @@ def test_every_bit() -> None:
             open_note(bytes(wrong), [KEY])
 
 
+def filler(size: int) -> bytes:
+    """Return the signature line of somebody else, whose name makes it so many bytes."""
+    return f"\u2014 {'n' * (size - 14)} AAAAAAAA\n".encode()
+
+
 SIGNATURE = NOTE.split(b"\n\n")[1]
 NO_NOTES: dict[str, bytes] = {
     "nothing": b"",
@@ -105,8 +120,8 @@ NO_NOTES: dict[str, bytes] = {
     "no UTF-8": b"\xff" + NOTE,
     "a control character": b"\0" + NOTE,
     "carriage returns": NOTE.replace(b"\n", b"\r\n"),
-    "too many signatures": BODY.encode() + b"\n" + SIGNATURE * (MAX_NOTE_SIGNATURES + 1),
-    "too long": b"a" * MAX_NOTE_SIZE + b"\n" + NOTE,
+    "too many signatures": BODY.encode() + b"\n" + SIGNATURE * 101,
+    "too long": NOTE + filler(64 * 1024 + 1 - len(NOTE)),
 }
 
 
@@ -116,16 +131,25 @@ def test_no_note(name: str) -> None:
         open_note(NO_NOTES[name], [KEY])
 
 
-def test_as_many_signatures_as_allowed() -> None:
-    assert open_note(BODY.encode() + b"\n" + SIGNATURE * MAX_NOTE_SIGNATURES, [KEY]) == BODY
+def test_as_much_as_allowed() -> None:
+    assert open_note(BODY.encode() + b"\n" + SIGNATURE * 100, [KEY]) == BODY
+    assert open_note(NOTE + filler(64 * 1024 - len(NOTE)), [KEY]) == BODY
+    body = "a" * (32 * 1024 - 1) + "\n"
+    assert open_note(sign(body, NAME, SIGNING).encode(), [KEY]) == body
 
 
 @pytest.mark.parametrize(
-    ("body", "name"), [("text", NAME), ("a" * MAX_NOTE_SIZE + "\n", NAME), ("a\rb\n", NAME), (BODY, "a b"), (BODY, "")]
+    ("body", "name"), [("text", NAME), ("a" * 32 * 1024 + "\n", NAME), ("a\rb\n", NAME), (BODY, "a b"), (BODY, "")]
 )
 def test_what_cannot_be_signed(body: str, name: str) -> None:
     with malformed(Reason.NOTE_MALFORMED):
         sign(body, name, SIGNING)
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_key_has_32_bytes(size: int) -> None:
+    with malformed(Reason.NOTE_MALFORMED):
+        NoteKey(NAME, bytes(size))
 
 
 def test_keys_as_text() -> None:
@@ -138,6 +162,7 @@ def test_keys_as_text() -> None:
         name,
         f"{name}+{key_id}",
         f"{name}+00000000+{encoded}",
+        f"{name}+ffffffff+{encoded}",
         f"{name}+{key_id[:-2]}+{encoded}",
         f"{name} +{key_id}+{encoded}",
         f"+{key_id}+{encoded}",
@@ -165,6 +190,7 @@ def test_keys_as_text() -> None:
         BODY.replace("1234067", ""),
         BODY.replace(NAME, ""),
         f"{NAME}\n1\nAAAA\n",
+        f"{NAME}\n1\n{b64encode(bytes(33)).decode()}\n",
         f"{NAME}\n1\n?\n",
         BODY + "\nextension\n",
     ],
@@ -176,6 +202,15 @@ def test_no_checkpoint(body: str) -> None:
 
 def test_extensions_are_passed_over() -> None:
     assert load_checkpoint_body(BODY + "more\n") == load_checkpoint_body(BODY)
+
+
+def test_the_head_of_this_log_alone() -> None:
+    assert open_head(NOTE, KEY) == TreeHead(NAME, 1234067, bytes(range(32)))
+    other = dump_checkpoint_body("attestd.example/another", 1234067, bytes(range(32)))
+    with not_authentic(Reason.NOTE_SIGNATURE):
+        open_head(sign(other, NAME, SIGNING).encode(), KEY)
+    with not_authentic(Reason.NOTE_SIGNATURE):
+        open_head(WITNESSED, NoteKey(NAME, WITNESS.public_key))
 
 
 @given(st.binary(max_size=60), st.binary(max_size=200))

@@ -1,5 +1,7 @@
 """Addresses in both forms, beside pytoniq-core's."""
 
+from base64 import b64encode
+from binascii import crc_hqx
 from contextlib import suppress
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attestd.errors import Malformed, Reason
-from attestd.tvm.address import Address, load_friendly
+from attestd.tvm.address import Address
 from tests.refusals import malformed
 from tests.tvm.cells import pytoniq_core
 
@@ -22,8 +24,7 @@ def test_forms(address: Address, bounceable: bool, testnet: bool) -> None:
     assert str(address) == other.to_str(is_user_friendly=False)
     friendly = address.friendly(bounceable=bounceable, testnet=testnet)
     assert friendly == other.to_str(is_bounceable=bounceable, is_test_only=testnet)
-    assert load_friendly(friendly) == (address, bounceable, testnet)
-    assert load_friendly(friendly.replace("-", "+").replace("_", "/")) == (address, bounceable, testnet)
+    assert Address.parse(friendly.replace("-", "+").replace("_", "/")) == address
     assert Address.parse(friendly) == Address.parse(str(address)) == Address.parse(str(address).upper()) == address
 
 
@@ -51,6 +52,7 @@ def test_workchain(workchain: int) -> None:
         "\u0660:" + "0" * 64,
         FRIENDLY[:-1],
         FRIENDLY + "A",
+        FRIENDLY + "AAAA",
         "=" * 48,
         "\u00e9" * 48,
         FRIENDLY[:-1] + " ",
@@ -64,9 +66,17 @@ def test_no_address(text: str) -> None:
         Address.parse(text)
 
 
-def test_hash_size() -> None:
+@pytest.mark.parametrize("flags", [0x00, 0x10, 0x12, 0x50, 0x52, 0x80, 0xFF])
+def test_flags_that_there_are_none(flags: int) -> None:
+    body = bytes((flags, 0)) + bytes(32)
     with malformed(Reason.ADDRESS_MALFORMED):
-        Address(0, bytes(31))
+        Address.parse(b64encode(body + crc_hqx(body, 0).to_bytes(2)).decode())
+
+
+@pytest.mark.parametrize("size", [31, 33])
+def test_hash_size(size: int) -> None:
+    with malformed(Reason.ADDRESS_MALFORMED):
+        Address(0, bytes(size))
 
 
 @given(st.one_of(st.text(max_size=80), st.text(min_size=48, max_size=48)))

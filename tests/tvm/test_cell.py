@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from attestd.errors import Reason
 from attestd.tvm.address import Address
-from attestd.tvm.cell import MAX_DEPTH, Builder, Cell, Kind, Slice, pruned_branch
+from attestd.tvm.cell import Builder, Cell, Kind, Slice, pruned_branch
 from attestd.tvm.proof import merkle_proof
 from tests.refusals import malformed, not_authentic
 from tests.tvm.cells import EMPTY, cell, chain, theirs, trees
@@ -126,7 +126,7 @@ NO_CELLS: dict[str, Callable[[], Cell]] = {
     "pruned, too short": lambda: special(1, b"\x01" + DIGEST + bytes(1)),
     "pruned, too long": lambda: special(1, b"\x01" + DIGEST + bytes(3)),
     "pruned, with a reference": lambda: special(1, b"\x01" + DIGEST + bytes(2), EMPTY),
-    "pruned, too deep": lambda: pruned_branch(DIGEST, MAX_DEPTH + 1),
+    "pruned, too deep": lambda: pruned_branch(DIGEST, 1025),
     "library, too short": lambda: special(2, DIGEST[1:]),
     "library, with a reference": lambda: special(2, DIGEST, EMPTY),
     "proof of nothing": lambda: special(3, COMMITMENT),
@@ -137,8 +137,8 @@ NO_CELLS: dict[str, Callable[[], Cell]] = {
     "proof with the hash at another level": lambda: special(3, PROVED.hash + COMMITMENT[32:], PROVED),
     "update of one": lambda: special(4, COMMITMENT[:32] * 2 + COMMITMENT[32:] * 2, PROVED),
     "update of another cell": lambda: special(4, COMMITMENT[:32] * 2 + COMMITMENT[32:] * 2, PROVED, EMPTY),
-    "too deep": lambda: cell(0, 0, chain(MAX_DEPTH)),
-    "too deep before it was pruned": lambda: cell(0, 0, pruned_branch(DIGEST, MAX_DEPTH)),
+    "too deep": lambda: cell(0, 0, chain(1024)),
+    "too deep before it was pruned": lambda: cell(0, 0, pruned_branch(DIGEST, 1024)),
 }
 
 
@@ -149,7 +149,7 @@ def test_no_cell(name: str) -> None:
 
 
 def test_deepest() -> None:
-    assert chain(MAX_DEPTH).depth == MAX_DEPTH
+    assert chain(1024).depth == 1024
     assert (merkle_update(PROVED, PROVED).depth, PROVED.depth, PROVED.depth_at(0)) == (2, 1, 5)
 
 
@@ -222,6 +222,14 @@ def test_references() -> None:
         fields.end()
     assert fields.load_ref() == cell(4)
     fields.end()
+
+
+@pytest.mark.parametrize("bits", range(18))
+def test_what_a_slice_has_left(bits: int) -> None:
+    left = cell((1 << bits) - 1, bits, cell(4))
+    fields = Builder().uint(0, 3).slice(left).end().slice()
+    fields.skip(3)
+    assert fields.to_cell() == left
 
 
 TOO_MUCH: dict[str, Callable[[], object]] = {

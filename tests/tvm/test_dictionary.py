@@ -68,6 +68,21 @@ def test_empty() -> None:
     assert dictionary.walk(None, 5, 8) == ([], None)
 
 
+def test_sets() -> None:
+    members = frozenset(bytes([number]) * 4 for number in (0, 7, 255))
+    root = dictionary.build_set(members, 4)
+    assert root == dictionary.build({int.from_bytes(member): EMPTY for member in members}, 32)
+    assert dictionary.parse_set(root, 4) == members
+    assert dictionary.parse_set(None, 4) == frozenset()
+    for other in (bytes(3), bytes(5)):
+        with malformed(Reason.CELL_MALFORMED):
+            dictionary.build_set([bytes(4), other], 4)
+    with malformed(Reason.CELL_MALFORMED):
+        dictionary.parse_set(root, 4, most=2)
+    with malformed(Reason.CELL_MALFORMED):
+        dictionary.parse_set(dictionary.build({5: cell(1, 1)}, 32), 4)
+
+
 def test_values_may_have_references_and_come_as_slices() -> None:
     value = cell(3, 9, EMPTY, cell(1))
     root = dictionary.build({5: value, 6: value.slice()}, 8)
