@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from attestd.api import schemas
+from attestd.api import bodies, schemas
 from attestd.api.access import API_KEY, authenticate
 from attestd.api.describe import body_of, problems, toml_body
 from attestd.api.exchange import site_of
@@ -27,17 +27,19 @@ from attestd.api.lists import (
     page,
 )
 from attestd.api.problem import fresh
-from attestd.codec import load_digest
+from attestd.codec import Json, load_digest
 from attestd.errors import ConfigurationRefused, Reason
 from attestd.evidence import MAX_POLICY_SIZE
 from attestd.policy import AppraisalPolicy
 from attestd.registrar.documents import dump
 from attestd.registry import access, audit, catalogue, revocations
-from attestd.registry.values import Caller, Image, IssuedApiKey, Model, RevocationKind, Role
+from attestd.registry.values import Image, IssuedApiKey, Model, Page, RevocationKind, Role
 
 DigestPath = Annotated[str, Path(pattern=r"^sha256:[0-9a-f]{64}$")]
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 ApiKeyId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
+
+T = TypeVar("T")
 
 router = APIRouter(dependencies=[API_KEY])
 
@@ -45,34 +47,40 @@ router = APIRouter(dependencies=[API_KEY])
 async def _admin(request: Request) -> str:
     """Return how the audit trail names the administrator who calls."""
     caller = await authenticate(request, Role.ADMIN)
-    return _name(caller)
-
-
-def _name(caller: Caller) -> str:
     return f"api-key:{caller.api_key_id}"
+
+
+async def _list(
+    request: Request, search: Callable[..., Page[T]], query: PageQuery, export: Callable[[T], Json]
+) -> Response:
+    """Answer with one page of what the operator and auditors may see."""
+    await authenticate(request, Role.ADMIN, Role.AUDITOR)
+    site = site_of(request)
+    found = await site.registrar.search(search, limit=query.limit, cursor=query.cursor)
+    return page(map(export, found.items), found.next, site.settings)
 
 
 @router.put(
     "/v1/models/{digest}",
     responses={200: {"model": schemas.ModelDocument}, **problems(keyed=True, body=True)},
-    openapi_extra=body_of(schemas.NewModel),
+    openapi_extra=body_of(bodies.NewModel),
 )
 async def approve_model(request: Request, digest: DigestPath) -> Response:
     """Approve a model, or change how it is called."""
     by = await _admin(request)
-    body = await read_json(request, schemas.NewModel)
+    body = await read_json(request, bodies.NewModel)
     return await _approve(request, catalogue.approve_model, digest, body, by)
 
 
 @router.put(
     "/v1/images/{digest}",
     responses={200: {"model": schemas.ImageDocument}, **problems(keyed=True, body=True)},
-    openapi_extra=body_of(schemas.NewImage),
+    openapi_extra=body_of(bodies.NewImage),
 )
 async def approve_image(request: Request, digest: DigestPath) -> Response:
     """Approve an image for one part of Cocoon or both. What rests on that under a policy is appraised again at once."""
     by = await _admin(request)
-    body = await read_json(request, schemas.NewImage)
+    body = await read_json(request, bodies.NewImage)
     approve = partial(catalogue.approve_image, roles=tuple(body.roles))
     answer = await _approve(request, approve, digest, body, by)
     site_of(request).upkeep.soon()
@@ -83,7 +91,7 @@ async def _approve(
     request: Request,
     approve: Callable[..., Model | Image],
     digest: str,
-    body: schemas.NewModel | schemas.NewImage,
+    body: bodies.NewModel | bodies.NewImage,
     by: str,
 ) -> Response:
     registrar = site_of(request).registrar
@@ -125,12 +133,12 @@ async def approve_policy(request: Request, name: Name) -> Response:
     "/v1/revocations",
     status_code=201,
     responses={201: {"model": schemas.RevocationDocument}, **problems(keyed=True, body=True)},
-    openapi_extra=body_of(schemas.NewRevocation),
+    openapi_extra=body_of(bodies.NewRevocation),
 )
 async def revoke(request: Request) -> Response:
     """Revoke a key or whatever keys rest on. It takes effect at once, everywhere, and for good."""
     by = await _admin(request)
-    body = (await read_json(request, schemas.NewRevocation)).root
+    body = (await read_json(request, bodies.NewRevocation)).root
     registrar = site_of(request).registrar
     revocation = await registrar.write(
         revocations.revoke,
@@ -148,22 +156,19 @@ async def revoke(request: Request) -> Response:
 @router.get("/v1/revocations", responses={200: {"model": schemas.RevocationPage}, **problems(keyed=True)})
 async def list_revocations(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """List what was revoked."""
-    await authenticate(request, Role.ADMIN, Role.AUDITOR)
-    site = site_of(request)
-    found = await site.registrar.search(revocations.list_all, limit=query.limit, cursor=query.cursor)
-    return page(map(export_revocation, found.items), found.next, site.settings)
+    return await _list(request, revocations.list_all, query, export_revocation)
 
 
 @router.post(
     "/v1/providers",
     status_code=201,
     responses={201: {"model": schemas.ProviderDocument}, **problems(keyed=True, body=True)},
-    openapi_extra=body_of(schemas.NewProvider),
+    openapi_extra=body_of(bodies.NewProvider),
 )
 async def register_provider(request: Request) -> Response:
     """Register a provider."""
     by = await _admin(request)
-    body = await read_json(request, schemas.NewProvider)
+    body = await read_json(request, bodies.NewProvider)
     registrar = site_of(request).registrar
     provider = await registrar.write(access.register_provider, body.id, body.name, by=by, at=registrar.now())
     return fresh(201, dump(export_provider(provider)))
@@ -172,22 +177,19 @@ async def register_provider(request: Request) -> Response:
 @router.get("/v1/providers", responses={200: {"model": schemas.ProviderPage}, **problems(keyed=True)})
 async def list_providers(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """List the providers."""
-    await authenticate(request, Role.ADMIN, Role.AUDITOR)
-    site = site_of(request)
-    found = await site.registrar.search(access.list_providers, limit=query.limit, cursor=query.cursor)
-    return page(map(export_provider, found.items), found.next, site.settings)
+    return await _list(request, access.list_providers, query, export_provider)
 
 
 @router.post(
     "/v1/providers/{provider}/api-keys",
     status_code=201,
     responses={201: {"model": schemas.IssuedApiKeyDocument}, **problems(keyed=True, body=True)},
-    openapi_extra=body_of(schemas.NewProviderApiKey),
+    openapi_extra=body_of(bodies.NewProviderApiKey),
 )
 async def issue_provider_api_key(request: Request, provider: Name) -> Response:
     """Issue an API key for a provider. The token is shown this once."""
     by = await _admin(request)
-    body = await read_json(request, schemas.NewProviderApiKey)
+    body = await read_json(request, bodies.NewProviderApiKey)
     return await _issue(request, Role.PROVIDER, provider, body, by)
 
 
@@ -195,17 +197,17 @@ async def issue_provider_api_key(request: Request, provider: Name) -> Response:
     "/v1/api-keys",
     status_code=201,
     responses={201: {"model": schemas.IssuedApiKeyDocument}, **problems(keyed=True, body=True)},
-    openapi_extra=body_of(schemas.NewApiKey),
+    openapi_extra=body_of(bodies.NewApiKey),
 )
 async def issue_api_key(request: Request) -> Response:
     """Issue an API key for an auditor or an administrator. The token is shown this once."""
     by = await _admin(request)
-    body = await read_json(request, schemas.NewApiKey)
+    body = await read_json(request, bodies.NewApiKey)
     return await _issue(request, Role(body.role), None, body, by)
 
 
 async def _issue(
-    request: Request, role: Role, provider: str | None, body: schemas.NewProviderApiKey, by: str
+    request: Request, role: Role, provider: str | None, body: bodies.NewProviderApiKey, by: str
 ) -> Response:
     registrar = site_of(request).registrar
     at = registrar.now()
@@ -221,22 +223,19 @@ def _shown_once(issued: IssuedApiKey) -> Response:
 @router.get("/v1/api-keys", responses={200: {"model": schemas.ApiKeyPage}, **problems(keyed=True)})
 async def list_api_keys(request: Request, query: Annotated[ApiKeyQuery, Query()]) -> Response:
     """List the API keys of a provider, or those of auditors and administrators; never their secrets."""
-    await authenticate(request, Role.ADMIN, Role.AUDITOR)
-    site = site_of(request)
-    found = await site.registrar.search(access.list_api_keys, query.provider, limit=query.limit, cursor=query.cursor)
-    return page(map(export_api_key, found.items), found.next, site.settings)
+    return await _list(request, partial(access.list_api_keys, provider=query.provider), query, export_api_key)
 
 
 @router.post(
     "/v1/api-keys/{api_key_id}/rotate",
     status_code=201,
     responses={201: {"model": schemas.IssuedApiKeyDocument}, **problems(keyed=True, body=True)},
-    openapi_extra=body_of(schemas.Rotation),
+    openapi_extra=body_of(bodies.Rotation),
 )
 async def rotate_api_key(request: Request, api_key_id: ApiKeyId) -> Response:
     """Replace an API key by a new one; the old one ends after the overlap."""
     by = await _admin(request)
-    body = await read_json(request, schemas.Rotation)
+    body = await read_json(request, bodies.Rotation)
     registrar = site_of(request).registrar
     at = registrar.now()
     issued = await registrar.write(
@@ -265,7 +264,4 @@ async def revoke_api_key(request: Request, api_key_id: ApiKeyId) -> Response:
 @router.get("/v1/audit", responses={200: {"model": schemas.AuditPage}, **problems(keyed=True)})
 async def list_audit(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """List the audit trail. Each entry's hash covers the one before, so that none can be taken out."""
-    await authenticate(request, Role.ADMIN, Role.AUDITOR)
-    site = site_of(request)
-    found = await site.registrar.search(audit.page, limit=query.limit, cursor=query.cursor)
-    return page(map(export_audit, found.items), found.next, site.settings)
+    return await _list(request, audit.page, query, export_audit)

@@ -18,7 +18,7 @@ from attestd.chain.state import CODE_HASH
 from attestd.codec import Json, dump_base64, dump_time
 from attestd.errors import AttestdError
 from attestd.registrar.documents import dump
-from attestd.registry import epochs, log
+from attestd.registry import epochs, log, published
 from attestd.registry.database import Transaction
 from attestd.registry.epochs import Candidate, Signature
 from attestd.registry.published import Proof
@@ -29,6 +29,7 @@ _NO_CACHE: Final = (b"cache-control", b"no-cache")
 _LAST: Final = 2**32 - 1
 
 EpochNumber = Annotated[int, Path(ge=1, le=_LAST)]
+KeyId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 router = APIRouter()
 
@@ -48,6 +49,23 @@ async def get_epoch(request: Request, number: EpochNumber) -> Response:
     if found is None:
         raise nothing_here()
     return Answer(200, dump(export_epoch(*found)), [JSON_HEADER, _NO_CACHE])
+
+
+@router.get("/v1/proofs/{key_id}", responses={200: {"model": schemas.ProofDocument}, **problems()})
+async def get_proof(request: Request, key_id: KeyId) -> Response:
+    """Prove of any key, also of one that nobody has ever registered, that it is trusted or is not.
+
+    The proof is by the last checkpoint on chain; where nothing is published, by the last one of the log.
+    """
+    site, own = site_of(request), bytes.fromhex(key_id)
+    proof = await site.registrar.search(published.prove, own, is_published=site.is_published)
+    document = {
+        "key_id": key_id,
+        **export_proof(proof),
+        "registry_id": site.settings.registry_id,
+        "simulated": site.settings.simulated,
+    }
+    return Answer(200, dump(document), [JSON_HEADER, _NO_CACHE])
 
 
 def _epoch(transaction: Transaction, number: int) -> tuple[Candidate, tuple[Signature, ...]] | None:
@@ -73,14 +91,16 @@ def _chain(transaction: Transaction, site: Site, at: datetime) -> dict[str, Json
 
 
 def chain_reference(site: Site) -> dict[str, Json]:
-    """Return which contract on which network, with what of it the operator has pinned; nulls where there is none."""
-    orders = site.publishing.orders
+    """Return which contract on which network, and its verifiers, as pinned or else as seen; nulls without a chain."""
+    orders, publisher = site.publishing.orders, site.publishing.publisher
+    seen = None if publisher is None else publisher.seen
+    verifiers = (orders and orders.verifiers) or (seen and seen.verifiers) or ()
     return {
         "registry": None if orders is None else str(orders.registry),
         "global_id": None if orders is None else orders.global_id,
         "code_hash": CODE_HASH.hex(),
-        "verifiers": {} if orders is None else {str(index): key.hex() for index, key in orders.verifiers},
-        "threshold": None if orders is None or not orders.threshold else orders.threshold,
+        "verifiers": {str(index): key.hex() for index, key in verifiers},
+        "threshold": (orders and orders.threshold) or (seen and seen.threshold) or None,
     }
 
 

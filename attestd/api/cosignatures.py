@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from attestd.api import schemas
+from attestd.api import bodies, schemas
 from attestd.api.describe import body_of, problems
 from attestd.api.exchange import site_of
 from attestd.api.intake import read_json
@@ -24,12 +24,12 @@ router = APIRouter()
 @router.post(
     "/v1/cosignatures",
     responses={200: {"model": schemas.Cosignature}, **problems(body=True, more=(422,))},
-    openapi_extra=body_of(schemas.CosignatureBody),
+    openapi_extra=body_of(bodies.CosignatureBody),
 )
 async def cosign(request: Request) -> Response:
     """Sign a candidate for the next epoch, once everything in it was verified; the same one again is answered alike."""
-    body = await read_json(request, schemas.CosignatureBody)
-    (cell,) = load_boc(load_base64(body.checkpoint))
+    body = await read_json(request, bodies.CosignatureBody)
+    (cell,) = load_boc(load_base64(body.checkpoint), max_cells=1)
     asked = Asked(load_checkpoint(cell), body.note.encode(), load_base64(body.signature))
     cosigning = site_of(request).cosigning
     if cosigning is None:

@@ -36,7 +36,6 @@ _UNMATCHED: Final = "unmatched"
 _UNLIMITED: Final = frozenset({"/healthz", "/healthz/live", "/healthz/ready", "/metrics"})
 _REFUSED: Final = 400
 _DISCONNECTED: Final = 499  # as nginx counts it; never sent
-_INTERNAL: Final = 500
 
 
 class Edge:

@@ -13,6 +13,7 @@ from typing import Final
 
 from attestd.api.problem import JSON_HEADER, NO_SNIFFING, Answer, Headers, head_of
 from attestd.codec import Json
+from attestd.errors import Unavailable
 from attestd.registrar.documents import dump, export_key
 from attestd.registry import Registry
 from attestd.registry.published import Publication
@@ -116,20 +117,23 @@ class KeptAnswer:
 class KeyAnswers:
     """Answers about keys that are trusted, by the URL that was asked for."""
 
-    def __init__(self, registry: Registry, settings: Settings, clock: Callable[[], datetime]) -> None:
-        """Keep nothing yet."""
+    def __init__(self, registry: Registry, settings: Settings, now: Callable[[], datetime]) -> None:
+        """Keep nothing yet; `now` is `Registrar.now`."""
         self._registry = registry
-        self._clock = clock
+        self._now = now
         self._marks = marks(settings)
         self._generation: int | None = None
         self._kept: dict[bytes, KeptAnswer] = {}
 
     def find(self, url: bytes) -> KeptAnswer | None:
-        """Return the answer that is kept, if it still holds now."""
+        """Return the answer that is kept, if it still holds now; none where nobody knows what time it is."""
         kept = self._kept.get(url)
         if kept is None or self._generation is None or self._registry.generation() != self._generation:
             return None
-        return kept if kept.starts <= self._clock() <= kept.until else None
+        try:
+            return kept if kept.starts <= self._now() <= kept.until else None
+        except Unavailable:
+            return None
 
     def keep(self, url: bytes, answer: KeyAnswer, generation: int | None) -> None:
         """Keep an answer that was read after `generation` was taken."""

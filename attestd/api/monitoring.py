@@ -94,6 +94,7 @@ async def discovery(request: Request) -> Response:
             "evidence": "/v1/evidence",
             "appraisals": "/v1/appraisals",
             "keys": "/v1/keys",
+            "proofs": "/v1/proofs",
             "results": "/v1/results",
             "models": "/v1/models",
             "images": "/v1/images",

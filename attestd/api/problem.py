@@ -17,9 +17,8 @@ from attestd.errors import (
 )
 from attestd.registrar.documents import dump
 
-MAX_PROBLEM_SIZE: Final = 4096
 PROBLEM_TYPE: Final = b"application/problem+json"
-# Both halves of the detail together stay far below the limit, however they are escaped.
+# Both halves of the detail together stay far below 4 KiB, however they are escaped.
 _MAX_PART: Final = 300
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -70,6 +69,7 @@ _RETRY_AFTER: Final[dict[Reason, int]] = {
     Reason.OVERLOADED: 1,
     Reason.DATABASE_UNAVAILABLE: 5,
     Reason.CLOCK: 60,
+    Reason.CLOCK_APART: 60,
     Reason.CHAIN_UNPUBLISHED: 5,
 }
 _RETRY_AFTER_ENDORSEMENTS: Final = 60
@@ -130,9 +130,9 @@ def stage_of(error: AttestdError) -> str:
             return "binding" if family == "binding" else "verification"
 
 
-def refusal(error: AttestdError, *, status: int | None = None, headers: Headers | None = None) -> Answer:
-    """Return the answer to a refusal; `status` overrides the one that its reason has elsewhere."""
-    code = status_of(error) if status is None else status
+def refusal(error: AttestdError, *, headers: Headers | None = None) -> Answer:
+    """Return the answer to a refusal."""
+    code = status_of(error)
     return Answer(code, dump(problem(error, code)), [*_BASE, *_advice(error, code), *(headers or [])], error.reason)
 
 

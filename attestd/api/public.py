@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from attestd.api import chain, changes, log_files, schemas
+from attestd.api import bodies, chain, changes, log_files, schemas
 from attestd.api.access import API_KEY, authenticate, provider_of
 from attestd.api.describe import body_of, problems, reference
 from attestd.api.edge import Endpoint
@@ -29,7 +29,6 @@ MAX_EVIDENCE_SIZE: Final = 1536 * 1024
 # The same with Intel's seven documents, which together have less than 128 KiB, room for CRLs to grow, and a policy.
 MAX_APPRAISAL_SIZE: Final = 4 * 1024 * 1024
 
-KeyId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 ResultDigest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 ResultId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{22}$")]
 PolicyName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -66,7 +65,7 @@ async def issue_challenge(request: Request) -> Response:
         **problems(keyed=True, body=True, more=(422,)),
         403: reference(schemas.NotAffirming, "Not yours; or not affirming, with the whole result"),
     },
-    openapi_extra=body_of(schemas.EvidenceBody, cbor=True),
+    openapi_extra=body_of(bodies.EvidenceBody, cbor=True),
     dependencies=[API_KEY],
 )
 async def submit_evidence(request: Request) -> Response:
@@ -102,7 +101,7 @@ def _not_affirming(recorded: Recorded) -> Answer:
 @router.post(
     "/v1/appraisals",
     responses={200: {"model": schemas.ResultDocument}, **problems(keyed=True, body=True, more=(422,))},
-    openapi_extra=body_of(schemas.AppraisalBody, cbor=True),
+    openapi_extra=body_of(bodies.AppraisalBody, cbor=True),
     dependencies=[API_KEY],
 )
 async def appraise(request: Request) -> Response:
@@ -182,11 +181,10 @@ async def list_keys(request: Request, query: Annotated[KeyQuery, Query()]) -> Re
     KEY_ROUTE,
     responses={200: {"model": schemas.KeyDocument | schemas.ProvedKeyDocument}, **problems()},
 )
-async def get_key(request: Request, key_id: KeyId, query: Annotated[OneKeyQuery, Query()]) -> Response:
+async def get_key(request: Request, key_id: chain.KeyId, query: Annotated[OneKeyQuery, Query()]) -> Response:
     """Return one key in whatever state it is: only `active` is trusted, and until `valid_until`.
 
-    With `proof=true`, also what proves by the last checkpoint on chain that it is in the map of trusted keys, or that
-    it is not; where nothing is published, by the last one of the log.
+    With `proof=true`, also what `/v1/proofs/{key_id}` answers, which has a proof for keys that are not here, too.
     """
     site = site_of(request)
     at = site.registrar.now()

@@ -123,7 +123,7 @@ def serve(settings: Settings) -> None:
                 FIELDS: {
                     "version": __version__,
                     "public": urls[0],
-                    "admin": urls[1],
+                    "admin": urls[1] if settings.cosign is None else None,
                     "registry_id": settings.registry_id,
                     "simulated": settings.simulated,
                 }
@@ -192,7 +192,7 @@ def _assemble(settings: Settings, clock: Callable[[], datetime], stack: contextl
         metrics=metrics,
         per_key=RateLimit(settings.requests_per_second_per_key),
         per_address=RateLimit(settings.requests_per_second_per_address),
-        answers=KeyAnswers(registry, settings, clock),
+        answers=KeyAnswers(registry, settings, registrar.now),
         streams=Streams(registrar, metrics),
         bodies=Bodies(),
         exposition=Spared(metrics.exposition, _EXPOSITIONS_PER_SECOND),

@@ -31,7 +31,7 @@ def load_account(cell: Cell) -> Account:
     address = slice_.load_address()
     if address is None:
         raise _refused("an account without an address", "addr_std")
-    _skip_storage_info(slice_)
+    skip_storage_info(slice_)
     slice_.skip(64)  # last_trans_lt of the storage: that of the last transaction, plus its messages
     balance = load_currencies(slice_)
     status, code, data = _load_state(slice_)
@@ -39,7 +39,8 @@ def load_account(cell: Cell) -> Account:
     return Account(address=address, status=status, balance=balance, code=code, data=data)
 
 
-def _skip_storage_info(slice_: Slice) -> None:
+def skip_storage_info(slice_: Slice) -> None:
+    """Pass over a StorageInfo: how large the account is, and when it last paid for that."""
     for _ in ("cells", "bits"):
         slice_.load_var_uint(3)  # VarUInteger 7
     extra = slice_.load_uint(3)
@@ -57,6 +58,12 @@ def load_currencies(slice_: Slice) -> int:
     grams = slice_.load_coins()
     slice_.load_maybe_ref()
     return grams
+
+
+def skip_depth_balance(slice_: Slice) -> None:
+    """Pass over a DepthBalanceInfo: what ShardAccounts sum up at each node."""
+    slice_.skip(5)  # split_depth
+    load_currencies(slice_)
 
 
 def _load_state(slice_: Slice) -> tuple[AccountStatus, Cell | None, Cell | None]:

@@ -50,6 +50,7 @@ class SeenRegistry:
     threshold: int = 0
     verifiers: tuple[tuple[int, bytes], ...] = ()  # index and Ed25519 public key, by index
     max_validity: int = 0
+    is_signed: bool = True  # the checkpoint, if there is one, by enough of these verifiers: readers want that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class SeenTransaction:
     lt: int
     hash: bytes
     utime: int
-    message: bytes  # hash of the message that it took in; zeros where it took none
+    message: bytes  # hash of the message that it took in, normalized if from outside; zeros where it took none
     body: Cell | None  # of that message
     compute: int | None  # exit code; null where the compute phase was skipped
     action: int | None  # result code; null where there was no action phase
@@ -117,3 +118,6 @@ class Sender(Protocol):
 
         With its state where seqno is 0. Bounceable; after a failure the wallet has its value back.
         """
+
+    def hash_of(self, message: Cell) -> bytes:
+        """Return the hash by which a transaction knows such a message, in whatever envelope others have sent it."""

@@ -9,6 +9,7 @@ no task and no connection can have died unseen.
 
 import asyncio
 import logging
+import os
 import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -36,11 +37,16 @@ MAX_ANSWER_SIZE: Final = 4 * 1024 * 1024
 MAX_AGE: Final = 60
 TIMEOUT: Final = 10.0
 
+# Transactions in one answer: so many fit into it and into a bag of cells (tvm/boc.py) also where anybody has filled the
+# messages to this account with all that they may have, 8192 cells and 256 KiB (config 43).
+_PAGE: Final = 7
 _QUERY_ID_SIZE: Final = 32
 _NONCE_SIZE: Final = 32
 _ACCEPTED: Final = 1
 # Below the timeout of the whole, so that a server which waits in vain still says so.
 _WAIT_SHARE: Final = 0.5
+# Seconds between two looks of the library for a question that was asked meanwhile: an answer lies there for as long.
+_IDLE: Final = 0.002
 # What ends an operation from outside. Everything else that comes out of the library is the server's fault, also what is
 # no `Exception`: its ContractError derives from BaseException.
 _ENDINGS: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
@@ -98,13 +104,14 @@ class Liteservers:
         At most `most` are returned. Raises `Unavailable`: `chain.unavailable`, `chain.proof`.
         """
         found: list[Transaction] = []
-        while last_lt > since and len(found) < most:
+        async with _sessions(self.network.liteservers, self._timeout) as sessions:
+            while last_lt > since and len(found) < most:
 
-            async def ask(session: _Session, lt: int = last_lt, digest: bytes = last_hash) -> list[Transaction]:
-                return await _page(session, address, lt, digest)
+                async def ask(session: _Session, lt: int = last_lt, digest: bytes = last_hash) -> list[Transaction]:
+                    return await _page(session, address, lt, digest)
 
-            found += await self._first(ask)
-            last_lt, last_hash = found[-1].previous_lt, found[-1].previous_hash
+                found += await _first(sessions, ask)
+                last_lt, last_hash = found[-1].previous_lt, found[-1].previous_hash
         return [transaction for transaction in found if transaction.lt > since][:most]
 
     async def send(self, message: bytes) -> int:
@@ -122,17 +129,6 @@ class Liteservers:
             answers = await _gather(sessions, ask)
         if taken := sum(answer is None for _, answer in answers):
             return taken
-        raise _refusal(answers, 1)
-
-    async def _first(self, ask: Callable[["_Session"], Coroutine[Any, Any, _T]]) -> _T:
-        """Return the first good answer, asking one server after the other."""
-        answers: _Answers[_T] = []
-        for server in self.network.liteservers:
-            async with _sessions((server,), self._timeout) as sessions:
-                ((_, answer),) = await _gather(sessions, ask)
-            if not isinstance(answer, Unavailable):
-                return answer
-            answers.append((server, answer))
         raise _refusal(answers, 1)
 
     def _fresh(self, proved: ProvedAccount) -> ProvedAccount:
@@ -240,7 +236,12 @@ class _Connection(LiteClient):
     """pytoniq's client, as a carrier of bytes: it follows no chain, pings nobody and takes no answer apart."""
 
     def __init__(self, server: Liteserver, timeout: float) -> None:
-        super().__init__(server.host, server.port, dump_base64(server.key), timeout=ceil(timeout), trust_level=2)
+        # None of the library's schemas is used, and to read them takes longer than all the rest of a connection.
+        key = dump_base64(server.key)
+        super().__init__(
+            server.host, server.port, key, timeout=ceil(timeout), trust_level=2, tl_schemas_path=os.devnull
+        )
+        self.delta = _IDLE
         self.logger = _SILENT
 
     async def ask(self, query: bytes) -> bytes:
@@ -309,6 +310,17 @@ async def _gather(sessions: Sequence[_Session], ask: Callable[[_Session], Corout
     return await asyncio.gather(*map(answer, sessions))
 
 
+async def _first(sessions: Sequence[_Session], ask: Callable[[_Session], Coroutine[Any, Any, _T]]) -> _T:
+    """Return the first good answer, asking one server after the other."""
+    answers: _Answers[_T] = []
+    for session in sessions:
+        ((server, answer),) = await _gather((session,), ask)
+        if not isinstance(answer, Unavailable):
+            return answer
+        answers.append((server, answer))
+    raise _refusal(answers, 1)
+
+
 async def _head(session: _Session) -> BlockId:
     block = tl.load_masterchain_info(await session.ask(tl.masterchain_info()))
     if (block.workchain, block.shard) != (MASTERCHAIN, WHOLE_SHARD):
@@ -329,7 +341,7 @@ async def _account(session: _Session, block: BlockId, address: Address, global_i
 
 async def _page(session: _Session, address: Address, lt: int, digest: bytes) -> list[Transaction]:
     """Ask for a transaction and some before it, and require that each is the one whose hash is known."""
-    answer = tl.load_transactions(await session.ask(tl.transactions(address, lt, digest, tl.MAX_TRANSACTIONS)))
+    answer = tl.load_transactions(await session.ask(tl.transactions(address, lt, digest, _PAGE)))
     page: list[Transaction] = []
     for cell in load_boc(answer, roots=None):
         transaction = load_transaction(cell)

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
-from attestd.chain.state import Change, dump_change, dump_indexed
+from attestd.chain.state import Change, dump_change, dump_indexed, load_signatures
 from attestd.transparency.checkpoint import Checkpoint, load_checkpoint
 from attestd.tvm.cell import Builder, Cell
 
-# What a message is worth sending with; the rest comes back. Gas and forwarding are measured (registry.md).
+# What a message is worth sending with, in nanoton; the rest comes back. Gas and forwarding are measured (registry.md).
 PUBLISH_VALUE: Final = 50_000_000
 ADMIN_VALUE: Final = 50_000_000
 # The storage reserve of a contract that lives for years, and the gas of its first message.
@@ -22,16 +22,13 @@ _OP_BITS: Final = 32
 
 
 class Op(IntEnum):
-    """The first 32 bits of a body."""
+    """The first 32 bits of a body that is sent from here."""
 
     PUBLISH = 0x2B69F9C9
-    CHECK_KEY = 0x4617E9E8
-    KEY_CHECKED = 0x2A9DF90C
     PROPOSE = 0x4E8E94F0
     EXECUTE = 0x456DCDCB
     CANCEL = 0x77CC1D46
     PAUSE = 0x6A239751
-    EXCESSES = 0xD53276DB
 
 
 class ExitCode(IntEnum):
@@ -47,7 +44,6 @@ class ExitCode(IntEnum):
     VALID_UNTIL = 412
     EPOCH = 413
     ISSUED_AT = 414
-    TOO_MANY_SIGNATURES = 415
     NO_SUCH_PROPOSAL = 420
     TOO_EARLY = 421
     PROPOSAL_EXPIRED = 422
@@ -74,9 +70,12 @@ def load_publish(body: Cell) -> Checkpoint | None:
     return load_checkpoint(slice_.load_ref())
 
 
-def check_key_body(key_id: bytes, proof: Cell | None, query_id: int = 0) -> Cell:
-    """Ask about a key; without a proof where the map is empty."""
-    return _body(Op.CHECK_KEY, query_id).bytes(key_id).maybe_ref(proof).end()
+def load_published(body: Cell) -> tuple[tuple[int, bytes], ...]:
+    """Return the signatures in a body that `load_publish` has read, by index; none where they cannot be read."""
+    slice_ = body.slice()
+    slice_.skip(_OP_BITS + 64)
+    slice_.load_ref()
+    return load_signatures(slice_.load_maybe_ref())
 
 
 def propose_body(change: Change, query_id: int = 0) -> Cell:

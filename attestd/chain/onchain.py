@@ -7,9 +7,11 @@ from attestd.chain.ledger import AccountStatus, SeenAccount, SeenRegistry, SeenT
 from attestd.chain.liteservers import Liteservers
 from attestd.chain.proof import ProvedAccount
 from attestd.chain.reading import decode_state
-from attestd.chain.state import CODE_HASH
-from attestd.chain.transactions import Transaction
+from attestd.chain.state import CODE_HASH, RegistryState
+from attestd.chain.transactions import Message, Transaction
 from attestd.chain.wallet import Wallet
+from attestd.errors import NotAuthentic
+from attestd.transparency.checkpoint import verify_signatures
 from attestd.tvm.address import Address
 
 _NO_HASH: Final = bytes(32)
@@ -44,7 +46,25 @@ class OnChain:
             threshold=governance.threshold,
             verifiers=governance.verifiers,
             max_validity=governance.max_validity,
+            is_signed=self._is_signed(state),
         )
+
+    def _is_signed(self, state: RegistryState) -> bool:
+        """Judge as readers do: the contract looks at signatures only when they come, and verifiers may change then."""
+        if state.checkpoint is None:
+            return True
+        try:
+            verify_signatures(
+                state.checkpoint,
+                dict(state.signatures),
+                dict(state.governance.verifiers),
+                threshold=state.governance.threshold,
+                global_id=self._servers.network.global_id,
+                registry=self._registry,
+            )
+        except NotAuthentic:
+            return False
+        return True
 
     async def wallet(self) -> SeenWallet:
         """Return the wallet as of a recent block. Raises `Unavailable`, also where it is not this wallet's."""
@@ -82,7 +102,7 @@ def _transaction(transaction: Transaction) -> SeenTransaction:
         lt=transaction.lt,
         hash=transaction.hash,
         utime=transaction.utime,
-        message=_NO_HASH if message is None else message.hash,
+        message=_NO_HASH if message is None else _known(message),
         # What bounced is no request of anybody's, whatever stands in it.
         body=None if message is None or message.bounced else message.body,
         compute=None if compute is None else compute.exit_code,
@@ -90,3 +110,8 @@ def _transaction(transaction: Transaction) -> SeenTransaction:
         sent=tuple(sent.hash for sent in transaction.sent),
         fees=transaction.fees + sum(sent.fee for sent in transaction.sent),
     )
+
+
+def _known(message: Message) -> bytes:
+    """Return the hash to look for: whoever passes on what came from outside may have written its envelope anew."""
+    return message.hash if message.source is not None else message.normalized_hash

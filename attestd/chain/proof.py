@@ -14,12 +14,12 @@ Structures and tags: block.tlb (Block, BlockInfo, ShardStateUnsplit, McStateExtr
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from attestd.chain.account import Account, load_account, load_currencies
+from attestd.chain.account import Account, load_account, skip_depth_balance
 from attestd.chain.tl import AccountAnswer, BlockId
 from attestd.errors import Malformed, NotAuthentic, Reason, Unavailable
 from attestd.tvm.address import Address
 from attestd.tvm.boc import load_boc
-from attestd.tvm.cell import Cell, Kind, Slice
+from attestd.tvm.cell import HASH_SIZE, Cell, Kind, Slice
 from attestd.tvm.dictionary import lookup
 from attestd.tvm.proof import open_proof
 
@@ -34,9 +34,7 @@ _SHARD_DESCR: Final = (0xA, 0xB)
 _STATE_UPDATE: Final = 2
 _ACCOUNTS: Final = 1
 _MC_EXTRA: Final = 3
-_HASH_SIZE: Final = 32
 _MAX_SPLIT: Final = 60
-_SPLIT_DEPTH_BITS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ class ProvedAccount:
     shard_block: BlockId  # equal to `block` where the account lives in the masterchain
     shard_utime: int
     account: Account | None
-    state_hash: bytes | None  # of the account's cell
+    state_hash: bytes | None  # of the account's cell, all of which servers must agree in
     last_lt: int  # of its last transaction; 0 and zeros where there is none
     last_hash: bytes
 
@@ -81,7 +79,7 @@ def _prove_account(answer: AccountAnswer, block: BlockId, address: Address, glob
     header_proof, state_proof = load_boc(answer.proof, roots=2)
     shard = _header(header_proof, answer.shard_block, global_id)
     state = _state(state_proof, shard, answer.shard_block, global_id)
-    entry = lookup(_accounts(state), int.from_bytes(address.hash), 256, _skip_depth_balance)
+    entry = lookup(_accounts(state), int.from_bytes(address.hash), 256, skip_depth_balance)
     # (4) The account itself, or none
     account, state_hash, last_hash, last_lt = _account(entry, answer.state, address)
     return ProvedAccount(
@@ -183,8 +181,8 @@ def _shard_block(extra: Slice, address: Address) -> BlockId:
         address.workchain,
         prefix & ~(2 * shard - 1) | shard,
         seqno,
-        node.load_bytes(_HASH_SIZE),
-        node.load_bytes(_HASH_SIZE),
+        node.load_bytes(HASH_SIZE),
+        node.load_bytes(HASH_SIZE),
     )
 
 
@@ -193,26 +191,20 @@ def _accounts(state: Cell) -> Cell | None:
     _require(len(state.refs) > _ACCOUNTS, "a state without accounts", "ShardAccounts")
     slice_ = state.refs[_ACCOUNTS].slice()
     root = slice_.load_maybe_ref()
-    _skip_depth_balance(slice_)
+    skip_depth_balance(slice_)
     slice_.end()
     return root
-
-
-def _skip_depth_balance(slice_: Slice) -> None:
-    """Pass over what ShardAccounts sum up at each node (DepthBalanceInfo)."""
-    slice_.skip(_SPLIT_DEPTH_BITS)
-    load_currencies(slice_)
 
 
 def _account(entry: Slice | None, state: bytes, address: Address) -> tuple[Account | None, bytes | None, bytes, int]:
     """Require that what came is what stands in the state (ShardAccount), and that it is of this address."""
     if entry is None:
         _require(not state, "an account", "none, since the state proves that there is none")
-        return None, None, bytes(_HASH_SIZE), 0
+        return None, None, bytes(HASH_SIZE), 0
     # An empty answer alone would have revoked nothing and hidden everything: absence, too, has to be proved.
     _require(bool(state), "no account", "the one which the state proves to be there")
     wanted = entry.load_ref().hash_at(0)
-    last_hash, last_lt = entry.load_bytes(_HASH_SIZE), entry.load_uint(64)
+    last_hash, last_lt = entry.load_bytes(HASH_SIZE), entry.load_uint(64)
     entry.end()
     (cell,) = load_boc(state)
     _require(cell.hash == wanted, "another account, or another state of it", "the one whose hash the state has")

@@ -8,13 +8,15 @@
 (6) Enough of its verifiers have signed that checkpoint, for this network and this very address.
 (7) The proof that came with the key is of the map whose root is in that checkpoint.
 (8) In the map the key has an entry, or has none; and the entry's own window contains the time of reading.
+(9) The record of the log that came with the key, if one came, is in the log whose root is in that checkpoint, and it is
+    what makes the map say so.
 
 Whoever sends the proof is not believed in anything: what it says of epochs, entries and signatures is compared with the
 chain and never used. After (6) it takes k of the verifiers' keys to lie, if the network file pins the verifiers. Who
 they are is otherwise what the servers of (1) say, and as many of these as must agree, in a majority, can make them up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
@@ -29,6 +31,8 @@ from attestd.errors import ConfigurationRefused, Malformed, NotAuthentic, Reason
 from attestd.transparency.checkpoint import Checkpoint, load_checkpoint, verify_signatures
 from attestd.transparency.entry import Entry
 from attestd.transparency.keymap import lookup
+from attestd.transparency.merkle import leaf_hash, verify_inclusion
+from attestd.transparency.record import MAX_RECORD_SIZE, changes, load_record
 from attestd.tvm.address import Address
 from attestd.tvm.boc import load_boc
 from attestd.tvm.cell import Cell
@@ -36,6 +40,7 @@ from attestd.tvm.cell import Cell
 # A proof of one key in a million has about 40 cells, a document around it a few more members.
 MAX_DOCUMENT_SIZE: Final = 64 * 1024
 _MAX_PROOF_CELLS: Final = 2048
+_MAX_PATH: Final = 63
 
 # Told of each step that has passed: its name, and what was found.
 Told: TypeAlias = Callable[[str, str], None]
@@ -59,12 +64,22 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """A leaf of the log, `index` of it, and the audit path to the root (RFC 6962, section 2.1.1)."""
+
+    leaf: bytes
+    index: int
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyProof:
-    """What a service hands out with a key. `proof` is null where the map is empty."""
+    """What a service hands out with a key. `proof` is null where the map is empty, `record` where the log has none."""
 
     key_id: bytes
     checkpoint: Checkpoint
     proof: Cell | None
+    record: Logged | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +89,7 @@ class KeyVerdict:
     key_id: bytes
     standing: Standing
     entry: Entry | None  # null where the key is absent
+    record: Logged | None  # the decision behind it
     checkpoint: Checkpoint
     reading: Reading
 
@@ -105,13 +121,18 @@ async def read_registry(
 
 def registry_address(network: Network, given: Address | None) -> Address:
     """Return the registry's address: the one given, the one pinned, or both where they are the same."""
-    if given is None and network.registry is None:
-        raise ConfigurationRefused(Reason.CHAIN_NETWORK, found="no address", wanted="the address of the registry")
-    if given is not None and network.registry is not None and given != network.registry:
+    pinned = network.registry
+    if given is None:
+        if pinned is None:
+            raise ConfigurationRefused(
+                Reason.CHAIN_NETWORK, found="no address", wanted="the registry's, by itself or in the network file"
+            )
+        return pinned
+    if pinned not in (None, given):
         raise ConfigurationRefused(
-            Reason.CHAIN_NETWORK, found=f"the address {given}", wanted=f"{network.registry}, which is pinned"
+            Reason.CHAIN_NETWORK, found=f"the address {given}", wanted=f"{pinned}, which is pinned"
         )
-    return given or network.registry  # type: ignore[return-value]  # one of them is there
+    return given
 
 
 def require_code(proved: ProvedAccount, code_hash: bytes = CODE_HASH) -> bytes:
@@ -184,10 +205,11 @@ def checkpoint_in_force(reading: Reading, network: Network, at: int, told: Told 
 
 
 def judge_key(reading: Reading, checkpoint: Checkpoint, proof: KeyProof, at: int, told: Told = silent) -> KeyVerdict:
-    """Judge a key by the checkpoint in force: steps (7) and (8).
+    """Judge a key by the checkpoint in force: steps (7) to (9).
 
     Raises `Unavailable` (`chain.epoch`) where the service's proof is of another checkpoint than the one on chain, which
-    happens for a moment after each publication; `NotAuthentic` (`map.proof`) where it is none.
+    happens for a moment after each publication; `NotAuthentic`: `map.proof` where it is none,
+    `log.inclusion` for a record that is not in the log, or not behind the entry; `Malformed` (`log.record`).
     """
     # (7) The proof
     if proof.checkpoint != checkpoint:
@@ -199,13 +221,41 @@ def judge_key(reading: Reading, checkpoint: Checkpoint, proof: KeyProof, at: int
     # (8) The entry
     standing = _standing(entry, at)
     told("key", standing)
-    return KeyVerdict(key_id=proof.key_id, standing=standing, entry=entry, checkpoint=checkpoint, reading=reading)
+    # (9) The record
+    if (record := proof.record) is not None:
+        _require_record(record, proof.key_id, entry, checkpoint)
+        told("record", f"number {record.index} of the log's {checkpoint.tree_size}")
+    return KeyVerdict(
+        key_id=proof.key_id,
+        standing=standing,
+        entry=entry,
+        record=record,
+        checkpoint=checkpoint,
+        reading=reading,
+    )
+
+
+def _require_record(record: Logged, key_id: bytes, entry: Entry | None, checkpoint: Checkpoint) -> None:
+    verify_inclusion(leaf_hash(record.leaf), record.index, checkpoint.tree_size, record.path, checkpoint.log_root)
+    # A record about no key changes nothing in the map, and one about another key says nothing of this one.
+    made = changes([load_record(record.leaf)])
+    if made.get(key_id) != entry or made.keys() - {key_id}:
+        raise NotAuthentic(
+            Reason.LOG_INCLUSION, found=f"a record that leaves {_said(made, key_id)}", wanted="the one behind the map"
+        )
+
+
+def _said(made: Mapping[bytes, Entry | None], key_id: bytes) -> str:
+    if key_id not in made:
+        return "the key as it was"
+    return "no entry" if made[key_id] is None else "another entry"
 
 
 def load_key_proof(raw: bytes, key_id: bytes) -> KeyProof:
     """Read the document that a service hands out with a key: its id, the checkpoint and a Merkle proof, BoCs in base64.
 
-    What else it says is for people, and left aside. Raises `Malformed`.
+    The last `record` about the key and its `inclusion` may be there. What else it says is for people, and left aside.
+    Raises `Malformed`.
     """
     if len(raw) > MAX_DOCUMENT_SIZE:
         raise Malformed(Reason.JSON_SCHEMA, found="a larger document", wanted=f"at most {MAX_DOCUMENT_SIZE} bytes")
@@ -217,6 +267,16 @@ def load_key_proof(raw: bytes, key_id: bytes) -> KeyProof:
         key_id=key_id,
         checkpoint=load_checkpoint(checkpoint),
         proof=_load_proof(fields) if fields.given("proof") else None,
+        record=_load_logged(fields) if fields.given("record") else None,
+    )
+
+
+def _load_logged(fields: Fields) -> Logged:
+    inclusion = fields.fields("inclusion")
+    return Logged(
+        leaf=fields.text("record", most=MAX_RECORD_SIZE).encode(),
+        index=inclusion.integer("log_index", 2**63 - 1),
+        path=inclusion.binaries("hashes", most=_MAX_PATH),
     )
 
 

@@ -18,6 +18,7 @@ from attestd.tvm.boc import dump_boc
 
 # For how many seconds the network may take the message.
 VALIDITY: Final = 60
+_TON: Final = 10**9
 # What the wallet needs beside the value: gas, storage and forwarding of a transfer cost about a tenth.
 FEES: Final = 30_000_000
 
@@ -42,7 +43,8 @@ async def deliver(
     seqno = wallet.seqno(before.account)
     balance = 0 if before.account is None else before.account.balance
     if balance < transfer.value + FEES:
-        raise _refused(f"{balance} nanoton at {wallet.address}", f"{transfer.value + FEES}, fees included")
+        found = f"{balance / _TON:.9g} TON at {wallet.address}"
+        raise _refused(found, f"{(transfer.value + FEES) / _TON:.9g} TON, fees included")
     receiver = (await servers.account(transfer.to)).account.last_lt
     until = int(clock()) + VALIDITY
     message = wallet.sign((transfer,), seqno=seqno, valid_until=until)

@@ -14,17 +14,14 @@ from typing import Final, TypeAlias, assert_never
 from attestd.chain.account import dump_state_init
 from attestd.codec import load_base64
 from attestd.errors import Malformed, Reason
-from attestd.transparency.checkpoint import Checkpoint, load_map_root
+from attestd.transparency.checkpoint import Checkpoint, load_fields
 from attestd.tvm.address import Address
 from attestd.tvm.boc import load_boc
-from attestd.tvm.cell import Builder, Cell, Slice
-from attestd.tvm.dictionary import MAX_ENTRIES, build, parse
+from attestd.tvm.cell import HASH_SIZE, Builder, Cell, Slice
+from attestd.tvm.dictionary import build, build_set, parse, parse_set
 
-VERSION: Final = 1
-SIGNATURE_SIZE: Final = 64
-
-_HASH_SIZE: Final = 32
-_HASH_BITS: Final = 256
+_VERSION: Final = 1
+_SIGNATURE_SIZE: Final = 64
 _INDEX_BITS: Final = 8
 _PROPOSAL_BITS: Final = 32
 # The contract holds no more (governance.tolk). Cells may be shared, so a small state could claim billions.
@@ -41,7 +38,7 @@ class SetVerifiers:
     """Who signs checkpoints, by index, and how many of them have to."""
 
     threshold: int
-    verifiers: tuple[tuple[int, bytes], ...]
+    verifiers: tuple[tuple[int, bytes], ...]  # index and Ed25519 public key (32 bytes), by index
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class Upgrade:
 
 @dataclass(frozen=True, slots=True)
 class Approve:
-    """Digests to add to a set: 0 images, 1 models, 2 policies."""
+    """Digests (32 bytes) to add to a set: 0 images, 1 models, 2 policies."""
 
     set: int
     digests: frozenset[bytes]
@@ -111,12 +108,12 @@ class Governance:
 
     admin: Address
     threshold: int
-    timelock: int
+    timelock: int  # seconds, as the next
     max_validity: int
-    next_proposal: int = 0
-    verifiers: tuple[tuple[int, bytes], ...] = ()
-    proposals: tuple[tuple[int, Proposal], ...] = ()
-    images: frozenset[bytes] = frozenset()
+    next_proposal: int = 0  # the number that the next one gets
+    verifiers: tuple[tuple[int, bytes], ...] = ()  # as in `SetVerifiers`
+    proposals: tuple[tuple[int, Proposal], ...] = ()  # by number
+    images: frozenset[bytes] = frozenset()  # digests of 32 bytes, as the two below
     models: frozenset[bytes] = frozenset()
     policies: frozenset[bytes] = frozenset()
 
@@ -139,9 +136,9 @@ class RegistryState:
 _NOTHING: Final = Checkpoint(
     epoch=0,
     tree_size=0,
-    log_root=bytes(_HASH_SIZE),
+    log_root=bytes(HASH_SIZE),
     map_root=None,
-    policy_digest=bytes(_HASH_SIZE),
+    policy_digest=bytes(HASH_SIZE),
     issued_at=0,
     valid_until=0,
 )
@@ -150,19 +147,11 @@ _NOTHING: Final = Checkpoint(
 def load_state(cell: Cell) -> RegistryState:
     """Read the storage cell. Raises `Malformed` (`chain.state`, `cell.malformed`)."""
     slice_ = cell.slice()
-    if (version := slice_.load_uint(8)) != VERSION:
-        raise _refused(f"a storage of version {version}", f"version {VERSION}")
+    if (version := slice_.load_uint(8)) != _VERSION:
+        raise _refused(f"a storage of version {version}", f"version {_VERSION}")
     paused = slice_.load_bit()
-    checkpoint = Checkpoint(
-        epoch=slice_.load_uint(32),
-        tree_size=slice_.load_uint(64),
-        log_root=slice_.load_bytes(_HASH_SIZE),
-        map_root=load_map_root(slice_.load_bytes(_HASH_SIZE)),
-        policy_digest=slice_.load_bytes(_HASH_SIZE),
-        issued_at=slice_.load_uint(32),
-        valid_until=slice_.load_uint(32),
-    )
-    signatures = _load_signatures(slice_.load_maybe_ref())
+    checkpoint = load_fields(slice_)
+    signatures = load_signatures(slice_.load_maybe_ref())
     governance = _load_governance(slice_.load_ref().slice())
     slice_.end()
     if checkpoint.epoch == 0 and (checkpoint != _NOTHING or signatures):
@@ -177,22 +166,9 @@ def load_state(cell: Cell) -> RegistryState:
 
 def dump_state(state: RegistryState) -> Cell:
     """Write the storage cell. Raises `Malformed` (`cell.malformed`) where a number does not fit."""
-    checkpoint = state.checkpoint or _NOTHING
-    return (
-        Builder()
-        .uint(VERSION, 8)
-        .bit(state.paused)
-        .uint(checkpoint.epoch, 32)
-        .uint(checkpoint.tree_size, 64)
-        .bytes(checkpoint.log_root)
-        .bytes(checkpoint.map_root or bytes(_HASH_SIZE))
-        .bytes(checkpoint.policy_digest)
-        .uint(checkpoint.issued_at, 32)
-        .uint(checkpoint.valid_until, 32)
-        .maybe_ref(dump_indexed(dict(state.signatures)))
-        .ref(_dump_governance(state.governance))
-        .end()
-    )
+    builder = (state.checkpoint or _NOTHING).store(Builder().uint(_VERSION, 8).bit(state.paused))
+    builder.maybe_ref(dump_indexed(dict(state.signatures)))
+    return builder.ref(_dump_governance(state.governance)).end()
 
 
 def state_init(governance: Governance, code: Cell = CODE) -> Cell:
@@ -206,11 +182,11 @@ def _load_governance(slice_: Slice) -> Governance:
         raise _refused("no admin", "an address")
     threshold, timelock, max_validity = slice_.load_uint(8), slice_.load_uint(32), slice_.load_uint(32)
     next_proposal = slice_.load_uint(_PROPOSAL_BITS)
-    verifiers = _load_indexed(slice_.load_maybe_ref(), _HASH_SIZE)
+    verifiers = _load_indexed(slice_.load_maybe_ref(), HASH_SIZE)
     proposals = parse(slice_.load_maybe_ref(), _PROPOSAL_BITS, most=_MAX_PROPOSALS)
     sets = slice_.load_ref().slice()
     slice_.end()
-    images, models, policies = (_load_digests(sets.load_maybe_ref()) for _ in range(3))
+    images, models, policies = (parse_set(sets.load_maybe_ref(), HASH_SIZE) for _ in range(3))
     sets.end()
     return Governance(
         admin=admin,
@@ -230,7 +206,7 @@ def _dump_governance(governance: Governance) -> Cell:
     proposals = {number: Builder().ref(_dump_proposal(proposal)).end() for number, proposal in governance.proposals}
     sets = Builder()
     for digests in (governance.images, governance.models, governance.policies):
-        sets.maybe_ref(dump_digests(digests))
+        sets.maybe_ref(build_set(digests, HASH_SIZE))
     return (
         Builder()
         .address(governance.admin)
@@ -268,7 +244,7 @@ def load_change(cell: Cell) -> Change:
 def _load_change(kind: int, slice_: Slice) -> Change:
     match kind:
         case 1:
-            return SetVerifiers(slice_.load_uint(8), _load_indexed(slice_.load_maybe_ref(), _HASH_SIZE))
+            return SetVerifiers(slice_.load_uint(8), _load_indexed(slice_.load_maybe_ref(), HASH_SIZE))
         case 2:
             admin = slice_.load_address()
             if admin is None:
@@ -283,9 +259,9 @@ def _load_change(kind: int, slice_: Slice) -> Change:
         case 6:
             return Upgrade(slice_.load_ref())
         case 7:
-            return Approve(slice_.load_uint(8), _load_digests(slice_.load_maybe_ref(), most=_MAX_DIGESTS))
+            return Approve(slice_.load_uint(8), parse_set(slice_.load_maybe_ref(), HASH_SIZE, most=_MAX_DIGESTS))
         case 8:
-            return Withdraw(slice_.load_uint(8), _load_digests(slice_.load_maybe_ref(), most=_MAX_DIGESTS))
+            return Withdraw(slice_.load_uint(8), parse_set(slice_.load_maybe_ref(), HASH_SIZE, most=_MAX_DIGESTS))
         case _:
             raise _refused(f"a change of kind {kind}", "1 to 8")
 
@@ -307,15 +283,15 @@ def dump_change(change: Change) -> Cell:
         case Upgrade(code):
             builder.uint(6, 8).ref(code)
         case Approve(which, digests):
-            builder.uint(7, 8).uint(which, 8).maybe_ref(dump_digests(digests))
+            builder.uint(7, 8).uint(which, 8).maybe_ref(build_set(digests, HASH_SIZE))
         case Withdraw(which, digests):
-            builder.uint(8, 8).uint(which, 8).maybe_ref(dump_digests(digests))
+            builder.uint(8, 8).uint(which, 8).maybe_ref(build_set(digests, HASH_SIZE))
         case _:
             assert_never(change)
     return builder.end()
 
 
-def _load_signatures(root: Cell | None) -> tuple[tuple[int, bytes], ...]:
+def load_signatures(root: Cell | None) -> tuple[tuple[int, bytes], ...]:
     """Read the signatures as the relayer wrote them; none where they cannot be read.
 
     The contract takes what the TVM reads: labels in any writing, and references to libraries in place of nodes. Were
@@ -323,7 +299,7 @@ def _load_signatures(root: Cell | None) -> tuple[tuple[int, bytes], ...]:
     the checkpoint counts for nobody, and the rest of the state says what it says.
     """
     try:
-        return _load_indexed(root, SIGNATURE_SIZE, shortest=False)
+        return _load_indexed(root, _SIGNATURE_SIZE, shortest=False)
     except Malformed:
         return ()
 
@@ -340,19 +316,6 @@ def _load_indexed(root: Cell | None, size: int, *, shortest: bool = True) -> tup
 def dump_indexed(values: Mapping[int, bytes]) -> Cell | None:
     """Write a HashmapE 8 of bytes, the value inline: public keys or signatures by the index of their verifier."""
     return build({index: Builder().bytes(value).end() for index, value in values.items()}, _INDEX_BITS)
-
-
-def _load_digests(root: Cell | None, *, most: int = MAX_ENTRIES) -> frozenset[bytes]:
-    """Read a HashmapE 256 of nothing: a set."""
-    found = parse(root, _HASH_BITS, most=most)
-    for value in found.values():
-        value.end()
-    return frozenset(digest.to_bytes(_HASH_SIZE) for digest in found)
-
-
-def dump_digests(digests: frozenset[bytes]) -> Cell | None:
-    """Write a set of digests."""
-    return build({int.from_bytes(digest): Builder().end() for digest in digests}, _HASH_BITS)
 
 
 def _refused(found: str, wanted: str) -> Malformed:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, Self, assert_never
 
 from attestd.chain.account import Account, dump_state_init
 from attestd.chain.ledger import AccountStatus
+from attestd.chain.transactions import load_message
 from attestd.codec import load_base64, load_hex
 from attestd.errors import ConfigurationRefused, Malformed, Reason, Unavailable
 from attestd.signature import SigningKey, ed25519_public_key, ed25519_signing_key, sign_ed25519
@@ -148,6 +149,10 @@ class Wallet:
         """Return the signed external message that sends one bounceable message (`ledger.Sender`)."""
         return self.sign((Transfer(to=to, value=value, body=body),), seqno=seqno, valid_until=valid_until)
 
+    def hash_of(self, message: Cell) -> bytes:
+        """Return the normalized hash of a message of this wallet's (`ledger.Sender`)."""
+        return load_message(message).normalized_hash
+
     def sign(self, transfers: Sequence[Transfer], *, seqno: int, valid_until: int) -> Cell:
         """Return the external message that has the wallet send these; with its state where seqno is 0.
 
@@ -236,7 +241,7 @@ def _read_seed(file: Path) -> bytes:
                 )
             raw = opened.read(_KEY_FILE_SIZE + 1)
     except OSError as error:
-        raise _refused(f"{file}: {error.strerror}", "a file that can be read") from None
+        raise _refused(f"{file}: {error.strerror}", "a regular file that can be read, no link") from None
     try:
         return load_hex(raw.decode("ascii").removesuffix("\n"), size=SEED_SIZE)
     except (Malformed, UnicodeDecodeError):

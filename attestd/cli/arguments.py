@@ -18,11 +18,16 @@ from attestd.tvm.address import Address
 _DESCRIPTION: Final = "Verifies confidential computing evidence and registers the keys that it proves."
 _EXIT_STATUS: Final = """\
 exit status:
-  0  verified; with a policy, affirming    3  not authentic
-  1  misuse                                4  endorsements missing or unavailable
-  2  malformed                             5  warning or contraindicated under the policy
+  0  verified; with a policy, affirming; from the chain, a member
+  1  misuse
+  2  malformed
+  3  not authentic
+  4  endorsements missing or unavailable; chain or service unavailable
+  5  warning or contraindicated; absent from the chain; refused by the contract
 """
 _TEES: Final = ("tdx", "sgx", "snp", "nvidia")
+# What the contract takes at most, in seconds.
+_MONTH: Final = 30 * 24 * 3600
 
 
 class _Parser(ArgumentParser):
@@ -141,7 +146,7 @@ def _add_policy(parser: ArgumentParser) -> None:
     measure = _command(actions.add_parser, "measure-snp", "measure", "compute the launch measurement of an SNP machine")
     measure.add_argument("--ovmf", required=True, type=Path, metavar="FILE", help="the firmware, built for SEV-SNP")
     measure.add_argument("--kernel", type=Path, metavar="FILE", help="where kernel hashes are measured")
-    measure.add_argument("--initrd", type=Path, metavar="FILE")
+    measure.add_argument("--initrd", type=Path, metavar="FILE", help="likewise, beside the kernel")
     measure.add_argument("--append", metavar="TEXT", help="the kernel's command line")
     measure.add_argument("--vcpus", required=True, type=number(1, 4096), metavar="N", help="how many vCPUs")
     measure.add_argument("--vcpu-type", metavar="NAME", help="the CPU model of QEMU, such as EPYC-Genoa")
@@ -175,7 +180,7 @@ def _add_endorsements(parser: ArgumentParser) -> None:
 def _add_cocoon(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     shown = _command(actions.add_parser, "show", "cocoon", "show which images and models its owner has approved")
-    prose = "compare them with what a registry has approved, or approve them there"
+    prose = "compare what its owner has approved with a registry, or approve it there"
     sync = _command(actions.add_parser, "sync", "cocoon_sync", prose)
     for action in (shown, sync):
         source = action.add_mutually_exclusive_group(required=True)
@@ -185,7 +190,9 @@ def _add_cocoon(parser: ArgumentParser) -> None:
         )
     sync.add_argument("--registry", required=True, type=loopback, metavar="URL", help="the service's public listener")
     sync.add_argument("--approve", type=loopback, metavar="URL", help="the admin listener: approve what is missing")
-    sync.add_argument("--token-file", type=Path, metavar="FILE", help="the API key of an administrator, with --approve")
+    sync.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="the API key of an administrator, mode 0600, with --approve"
+    )
     message = _command(
         actions.add_parser, "message", "cocoon_message", "write what its owner would have to send; nothing is sent"
     )
@@ -193,7 +200,7 @@ def _add_cocoon(parser: ArgumentParser) -> None:
         "message", choices=("add-worker", "del-worker", "add-model", "del-model", "add-proxy", "del-proxy")
     )
     message.add_argument("hash", nargs="+", type=digest, metavar="sha256:HEX", help="an image digest, or a model hash")
-    message.add_argument("--query-id", type=number(0, 2**64 - 1), default=0, metavar="N")
+    _add_query_id(message)
     message.add_argument(
         "--amount",
         type=number(1, 10**12),
@@ -210,20 +217,23 @@ def _add_cocoon(parser: ArgumentParser) -> None:
 
 def _add_chain(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    _add_devnet(_command(actions.add_parser, "devnet", "chain_devnet", "run a simulated TON network on this machine"))
     status = _action(actions.add_parser, "status", "chain", "show what the registry's contract stores, proved")
     verify = _action(actions.add_parser, "verify", "chain", "verify a key from the chain alone, step by step")
     got = _action(actions.add_parser, "get", "chain", "show what the chain says of a key")
     for action in (verify, got):
         action.add_argument("key_id", type=key_id, metavar="KEY_ID", help="SHA-256 of the key's SPKI, in hex")
         action.add_argument(
-            "--proof", required=True, metavar="FILE|URL", help="what a service hands out with the key; not believed"
+            "--proof",
+            required=True,
+            metavar="FILE|URL",
+            help="what any service answers on /v1/proofs/KEY_ID; not believed",
         )
     _add_wallet(actions.add_parser("wallet", help="the wallet that pays"))
+    _add_wallet_options(_add_deploy(_action(actions.add_parser, "deploy", "chain_admin", "deploy a registry")))
     for action in (status, verify, got, *_add_government(actions.add_parser)):
         action.add_argument("--registry", type=address, metavar="ADDRESS", help="unless the network file pins it")
         _add_network(action)
-    _add_wallet_options(_add_deploy(_action(actions.add_parser, "deploy", "chain_admin", "deploy a registry")))
+    _add_devnet(_command(actions.add_parser, "devnet", "chain_devnet", "run a simulated TON network on this machine"))
 
 
 def _action(add: Callable[..., ArgumentParser], name: str, module: str, prose: str) -> ArgumentParser:
@@ -243,21 +253,39 @@ def _add_wallet(parser: ArgumentParser) -> None:
     made = _action(actions.add_parser, "new", "chain_wallet", "make a key file; print the wallet's address")
     shown = _action(actions.add_parser, "show", "chain_wallet", "print the wallet's address, and its balance, proved")
     for action in (made, shown):
-        _add_wallet_options(action, required=True)
+        prose = "32 bytes in hex, mode 0600" + ("; must not exist yet" if action is made else "")
+        action.add_argument("--wallet-key", required=True, type=Path, metavar="FILE", help=prose)
+        _add_wallet_version(action)
         _add_network(action)
 
 
-def _add_wallet_options(parser: ArgumentParser, *, required: bool = False) -> None:
+def _add_wallet_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--wallet-key", required=required, type=Path, metavar="FILE", help="32 bytes in hex, mode 0600; sends with it"
+        "--wallet-key", type=Path, metavar="FILE", help="send with the wallet of this key; else print a link to send"
     )
-    parser.add_argument("--wallet-version", choices=("v5r1", "v4r2"), default="v5r1")
+    _add_wallet_version(parser)
+
+
+def _add_wallet_version(parser: ArgumentParser) -> None:
+    parser.add_argument("--wallet-version", choices=("v5r1", "v4r2"), default="v5r1", help="v5r1 by default")
 
 
 def _add_deploy(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument("--admin", type=address, metavar="ADDRESS", help="a multisig; the wallet itself by default")
-    parser.add_argument("--timelock", type=number(0, 2**32 - 1), default=48 * 3600, metavar="SECONDS")
-    parser.add_argument("--max-validity", type=number(1, 2**32 - 1), default=24 * 3600, metavar="SECONDS")
+    parser.add_argument(
+        "--timelock",
+        type=number(0, _MONTH),
+        default=48 * 3600,
+        metavar="SECONDS",
+        help="how long proposals wait; 48 hours by default, 30 days at most",
+    )
+    parser.add_argument(
+        "--max-validity",
+        type=number(1, _MONTH),
+        default=24 * 3600,
+        metavar="SECONDS",
+        help="for how long a checkpoint may hold; 24 hours by default, 30 days at most",
+    )
     _add_verifiers(parser)
     _add_network(parser)
     return parser
@@ -272,7 +300,7 @@ def _add_verifiers(parser: ArgumentParser) -> None:
         metavar="HEX",
         help="an Ed25519 public key that signs checkpoints; may be repeated, and is numbered from 0",
     )
-    parser.add_argument("--threshold", required=True, type=number(1, 255), metavar="K", help="how many have to sign")
+    parser.add_argument("--threshold", required=True, type=number(1, 16), metavar="K", help="how many have to sign")
 
 
 def _add_government(add: Callable[..., ArgumentParser]) -> list[ArgumentParser]:
@@ -281,10 +309,10 @@ def _add_government(add: Callable[..., ArgumentParser]) -> list[ArgumentParser]:
     actions = [pause, *_add_proposals(add("propose", help="propose a change, which waits for the timelock"))]
     for name, prose in (("execute", "execute a proposal whose time has come"), ("cancel", "drop a proposal")):
         actions.append(_action(add, name, "chain_admin", prose))
-        actions[-1].add_argument("proposal", type=number(0, 2**32 - 1), metavar="NUMBER")
+        actions[-1].add_argument("proposal", type=number(0, 2**32 - 1), metavar="NUMBER", help="see chain status")
     for action in actions:
         _add_wallet_options(action)
-        action.add_argument("--query-id", type=number(0, 2**64 - 1), default=0, metavar="N")
+        _add_query_id(action)
     return actions
 
 
@@ -299,9 +327,10 @@ def _add_proposals(parser: ArgumentParser) -> list[ArgumentParser]:
     verifiers, admin = change("verifiers", "who signs checkpoints"), change("admin", "who governs")
     _add_verifiers(verifiers)
     admin.add_argument("address", type=address, metavar="ADDRESS")
-    timelock, validity = change("timelock", "how long proposals wait"), change("max-validity", "how long at most")
-    for action in (timelock, validity):
-        action.add_argument("seconds", type=number(0, 2**32 - 1), metavar="SECONDS")
+    timelock = change("timelock", "how long proposals wait")
+    validity = change("max-validity", "for how long a checkpoint may hold")
+    for action, least in ((timelock, 0), (validity, 1)):
+        action.add_argument("seconds", type=number(least, _MONTH), metavar="SECONDS")
     upgrade = change("upgrade", "another code for the contract")
     upgrade.add_argument("code", type=Path, metavar="FILE", help="a bag of cells")
     sets = change("approve", "add digests to a set"), change("withdraw", "take digests out of a set")
@@ -309,6 +338,16 @@ def _add_proposals(parser: ArgumentParser) -> list[ArgumentParser]:
         action.add_argument("set", choices=("image", "model", "policy"))
         action.add_argument("digest", nargs="+", type=digest, metavar="sha256:HEX")
     return [verifiers, admin, timelock, validity, change("unpause", "operate again"), upgrade, *sets]
+
+
+def _add_query_id(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--query-id",
+        type=number(0, 2**64 - 1),
+        default=0,
+        metavar="N",
+        help="stands in the message and in what comes back; 0 by default",
+    )
 
 
 def _add_devnet(parser: ArgumentParser) -> None:
@@ -319,6 +358,15 @@ def _add_devnet(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--fund", action="append", default=[], type=address, metavar="ADDRESS", help="give it 1000 TON; may be repeated"
     )
+    parser.add_argument(
+        "--wallet-key",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="give 1000 TON to the wallet of this key, which is made if there is no such file; may be repeated",
+    )
+    _add_wallet_version(parser)
     _add_json(parser)
 
 
@@ -333,7 +381,7 @@ def _add_service(add: Callable[..., ArgumentParser]) -> None:
         "create the first admin API key in the database and print it once",
     )
     _add_json(bootstrap)
-    logs = _add_log(add("log", help="look at the log in the database, without a service"))
+    logs = _add_log(add("log", help="the log of a database, or of a service"))
     for parser in (serve, cosign, bootstrap, *logs):
         parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML; ATTESTD_* overrides them")
     _command(add, "demo", "demo", "walk the whole way on this machine, with simulated hardware")
@@ -353,7 +401,24 @@ def _add_log(parser: ArgumentParser) -> tuple[ArgumentParser, ...]:
     proof.add_argument("index", type=number(0, 2**63 - 1), metavar="INDEX")
     for action in (fsck, shown, proof):
         _add_json(action)
-    return fsck, shown, proof
+    _add_log_verify(_command(actions.add_parser, "verify", "log_verify", "hold the log of a service against the chain"))
+    prose = "after a backup was restored, go on from the log that was published before"
+    recovery = _command(actions.add_parser, "recover", "log_recover", prose)
+    recovery.add_argument(
+        "--from", dest="source", required=True, metavar="URL|FOLDER", help="a co-signer, or files of the log"
+    )
+    recovery.add_argument("--dry-run", action="store_true", help="show what it would do, and do nothing")
+    _add_json(recovery)
+    return fsck, shown, proof, recovery
+
+
+def _add_log_verify(parser: ArgumentParser) -> None:
+    parser.add_argument("--from", dest="url", required=True, metavar="URL", help="a service that serves the log")
+    parser.add_argument("--registry", type=address, metavar="ADDRESS", help="unless the network file pins it")
+    parser.add_argument("--key", metavar="KEY", help="of the log; else as remembered, or as the service says itself")
+    parser.add_argument("--state", type=Path, metavar="FILE", help="remembers key and log from one run to the next")
+    parser.add_argument("--all", action="store_true", help="read every record; make the root and the map of the chain")
+    _add_network(parser)
 
 
 def _add_anchors_and_time(parser: ArgumentParser) -> None:

@@ -2,60 +2,50 @@
 
 import asyncio
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
-from typing import Final
-from urllib.error import URLError
+from typing import Final, assert_never
+from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, build_opener
 
 from attestd.chain.client import Client, Network, Standing
-from attestd.chain.reading import MAX_DOCUMENT_SIZE, KeyVerdict, Reading
+from attestd.chain.reading import MAX_DOCUMENT_SIZE, KeyVerdict, Logged, Reading, Told
+from attestd.chain.state import (
+    Approve,
+    Change,
+    SetAdmin,
+    SetMaxValidity,
+    SetTimelock,
+    SetVerifiers,
+    Unpause,
+    Upgrade,
+    Withdraw,
+)
 from attestd.cli.inputs import effective_time
-from attestd.cli.screen import NOT_AFFIRMING, VERIFIED, coloured, exit_status, pairs, show, table
-from attestd.codec import Json, dump_digest, dump_time
-from attestd.errors import Malformed, NotAuthentic, Reason, Unavailable
-from attestd.transparency.checkpoint import Checkpoint
+from attestd.cli.proved import Document, export_checkpoint, export_reading, follow, posix
+from attestd.cli.screen import NOT_AFFIRMING, VERIFIED
+from attestd.codec import dump_digest, dump_time
+from attestd.errors import Reason, Unavailable
 from attestd.transparency.entry import Entry
+from attestd.transparency.record import load_record
 
-_Document = dict[str, Json]
-
+# The contract's sets by their number.
+SETS: Final = ("image", "model", "policy")
 _TIMEOUT_SECONDS: Final = 20
-_OUTCOMES: Final = {Malformed: "malformed", NotAuthentic: "rejected", Unavailable: "unavailable"}
-
-
-class _Steps:
-    """The steps that have passed, in their order."""
-
-    def __init__(self) -> None:
-        self.passed: list[tuple[str, str]] = []
-
-    def __call__(self, step: str, found: str) -> None:
-        self.passed.append((step, found))
 
 
 def run(arguments: Namespace) -> int:
     """Read the registry, or the standing of a key in it; print what was found, step by step."""
-    at = effective_time(None)
-    steps = _Steps()
-    client = Client(
-        Network.load(arguments.network),
-        lambda: effective_time(None).timestamp(),
-        registry=arguments.registry,
-        told=steps,
-    )
-    document: _Document = {"outcome": "verified", "reason": None, "detail": "", "at": dump_time(at)}
-    try:
-        status = asyncio.run(_run(arguments, client, document))
-    except (Malformed, NotAuthentic, Unavailable) as error:
-        document |= {"outcome": _OUTCOMES[type(error)], "reason": error.reason.value, "detail": str(error)}
-        status = exit_status(error)
-    document["steps"] = [{"step": step, "found": found} for step, found in steps.passed]
-    show(arguments, document, lambda: _lines(document, brief=arguments.action == "get"))
-    return status
+    network = Network.load(arguments.network)
+
+    def work(told: Told, document: Document) -> int:
+        client = Client(network, lambda: effective_time(None).timestamp(), registry=arguments.registry, told=told)
+        return asyncio.run(_run(arguments, client, document))
+
+    return follow(arguments, work, brief=arguments.action == "get")
 
 
-async def _run(arguments: Namespace, client: Client, document: _Document) -> int:
+async def _run(arguments: Namespace, client: Client, document: Document) -> int:
     if arguments.action == "status":
         reading = await client.read()
         # What is stored is shown whether it is in force or not.
@@ -76,10 +66,11 @@ def _read(source: str) -> bytes:
         with build_opener(_NoRedirects).open(source, timeout=_TIMEOUT_SECONDS) as answer:
             raw: bytes = answer.read(MAX_DOCUMENT_SIZE + 1)
             return raw
-    except (URLError, TimeoutError, ConnectionError) as error:
-        # URLError keeps its cause as text or as an exception; neither is repeated.
-        found = f"HTTP {error.code}" if hasattr(error, "code") else type(error).__name__
-        raise Unavailable(Reason.CHAIN_EPOCH, found=found, wanted="the proof of the key") from None
+    except (OSError, HTTPException, ValueError) as error:
+        # Of what the other side says nothing is repeated; urllib takes what is no URL for a ValueError.
+        cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
+        found = f"status {error.code}" if isinstance(error, HTTPError) else type(cause).__name__
+        raise Unavailable(Reason.CHAIN_KEY_PROOF, found=found, wanted="the proof of the key") from None
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -89,20 +80,20 @@ class _NoRedirects(HTTPRedirectHandler):
         """Refuse."""
 
 
-def _registry(reading: Reading, network: Network) -> _Document:
+def _registry(reading: Reading, network: Network) -> Document:
     governance, account = reading.state.governance, reading.agreed.account
     return {
-        **_head(reading, network),
+        **export_reading(reading, network),
         "balance": account.account.balance if account.account is not None else 0,
         "paused": reading.state.paused,
-        "checkpoint": None if reading.state.checkpoint is None else _checkpoint(reading.state.checkpoint),
+        "checkpoint": None if reading.state.checkpoint is None else export_checkpoint(reading.state.checkpoint),
         "admin": str(governance.admin),
         "threshold": governance.threshold,
         "verifiers": {str(index): key.hex() for index, key in governance.verifiers},
         "timelock": governance.timelock,
         "max_validity": governance.max_validity,
         "proposals": {
-            str(number): f"{type(proposal.change).__name__}, from {_time(proposal.eta)} to {_time(proposal.expires)}"
+            str(number): {**export_change(proposal.change), "from": posix(proposal.eta), "to": posix(proposal.expires)}
             for number, proposal in governance.proposals
         },
         "images": [dump_digest(digest) for digest in sorted(governance.images)],
@@ -111,67 +102,52 @@ def _registry(reading: Reading, network: Network) -> _Document:
     }
 
 
-def _verdict(verdict: KeyVerdict, network: Network) -> _Document:
+def export_change(change: Change) -> Document:
+    """Return a change as it is shown, by the names of `attestd chain propose`."""
+    match change:
+        case SetVerifiers(threshold, verifiers):
+            keys: Document = {str(index): key.hex() for index, key in verifiers}
+            return {"change": "verifiers", "threshold": threshold, "verifiers": keys}
+        case SetAdmin(admin):
+            return {"change": "admin", "admin": str(admin)}
+        case SetTimelock(timelock):
+            return {"change": "timelock", "seconds": timelock}
+        case SetMaxValidity(max_validity):
+            return {"change": "max-validity", "seconds": max_validity}
+        case Unpause():
+            return {"change": "unpause"}
+        case Upgrade(code):
+            return {"change": "upgrade", "code_hash": code.hash.hex()}
+        case Approve(kind, digests):
+            return {"change": "approve", "set": SETS[kind], "digests": [*map(dump_digest, sorted(digests))]}
+        case Withdraw(kind, digests):
+            return {"change": "withdraw", "set": SETS[kind], "digests": [*map(dump_digest, sorted(digests))]}
+        case _:
+            assert_never(change)
+
+
+def _verdict(verdict: KeyVerdict, network: Network) -> Document:
     return {
         "outcome": verdict.standing.value,
         "key_id": verdict.key_id.hex(),
         "entry": None if verdict.entry is None else _entry(verdict.entry),
-        **_head(verdict.reading, network),
-        "checkpoint": _checkpoint(verdict.checkpoint),
+        "record": None if verdict.record is None else _record(verdict.record),
+        **export_reading(verdict.reading, network),
+        "checkpoint": export_checkpoint(verdict.checkpoint),
     }
 
 
-def _head(reading: Reading, network: Network) -> _Document:
-    agreed, block = reading.agreed, reading.agreed.account.block
-    return {
-        "registry": str(reading.address),
-        "global_id": network.global_id,
-        "block": {"seqno": block.seqno, "root_hash": block.root_hash.hex(), "at": _time(agreed.account.gen_utime)},
-        "servers": [str(server) for server in agreed.servers],
-        "alone": len(agreed.servers) == 1,
-        "dissenting": [
-            {"server": str(server), "reason": Reason.CHAIN_DISAGREES.value if error is None else error.reason.value}
-            for server, error in agreed.others
-        ],
-    }
+def _record(record: Logged) -> Document:
+    said = load_record(record.leaf)
+    return {"log_index": record.index, "decision": said.decision, "at": dump_time(said.at)}
 
 
-def _checkpoint(checkpoint: Checkpoint) -> _Document:
-    return {
-        "epoch": checkpoint.epoch,
-        "tree_size": checkpoint.tree_size,
-        "log_root": checkpoint.log_root.hex(),
-        "map_root": None if checkpoint.map_root is None else checkpoint.map_root.hex(),
-        "policy_digest": checkpoint.policy_digest.hex(),
-        "issued_at": _time(checkpoint.issued_at),
-        "valid_until": _time(checkpoint.valid_until),
-    }
-
-
-def _entry(entry: Entry) -> _Document:
+def _entry(entry: Entry) -> Document:
     return {
         "tee": entry.tee,
         "image": dump_digest(entry.image),
         "models": dump_digest(entry.models),
         "result": dump_digest(entry.result),
-        "not_before": _time(entry.not_before),
-        "not_after": _time(entry.not_after),
+        "not_before": posix(entry.not_before),
+        "not_after": posix(entry.not_after),
     }
-
-
-def _time(seconds: int) -> str:
-    return dump_time(datetime.fromtimestamp(seconds, UTC))
-
-
-def _lines(document: Mapping[str, Json], *, brief: bool) -> Iterator[str]:
-    yield coloured(str(document["outcome"]))
-    yield ""
-    shown = {name: value for name, value in document.items() if name not in ("outcome", "steps") and value != ""}
-    yield from pairs(shown)
-    if not brief:
-        steps = document["steps"]
-        rows = (
-            [(row["step"], row["found"]) for row in steps if isinstance(row, dict)] if isinstance(steps, list) else []
-        )
-        yield ""
-        yield from table(("step", "passed"), rows)

@@ -8,7 +8,7 @@ from attestd.chain.liteservers import Liteservers
 from attestd.chain.network import Network
 from attestd.chain.wallet import Wallet, WalletVersion, new_key_file
 from attestd.cli.inputs import effective_time
-from attestd.cli.screen import VERIFIED, pairs, show
+from attestd.cli.screen import VERIFIED, pairs, show, spread
 from attestd.codec import Json
 
 _MAINNET: Final = -239
@@ -16,9 +16,9 @@ _MAINNET: Final = -239
 
 def run(arguments: Namespace) -> int:
     """Make a key file if that is asked for; print the wallet's address, and its balance if the chain is to be asked."""
+    network = Network.load(arguments.network)
     if arguments.action == "new":
         new_key_file(arguments.wallet_key)
-    network = Network.load(arguments.network)
     wallet = Wallet.load(arguments.wallet_key, WalletVersion(arguments.wallet_version), network.global_id)
     document: dict[str, Json] = {
         "address": str(wallet.address),
@@ -29,7 +29,7 @@ def run(arguments: Namespace) -> int:
     }
     if arguments.action == "show":
         document |= asyncio.run(_account(network, wallet))
-    show(arguments, document, lambda: pairs(document))
+    show(arguments, document, lambda: pairs(spread(document)))
     return VERIFIED
 
 

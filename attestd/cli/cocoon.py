@@ -12,7 +12,7 @@ from attestd.chain.cocoon import ROOT_ADDRESS, Params, RootState, load_state
 from attestd.chain.liteservers import Liteservers
 from attestd.chain.network import Network
 from attestd.cli.inputs import effective_time
-from attestd.cli.screen import VERIFIED, pairs, show, table
+from attestd.cli.screen import VERIFIED, pairs, show, spread, table
 from attestd.codec import Json, dump_digest, dump_time
 from attestd.errors import Malformed, Reason, Unavailable
 from attestd.evidence import Role
@@ -117,7 +117,7 @@ def _text(endpoint: bytes) -> str:
 
 
 def _lines(source: Source, document: Mapping[str, Json]) -> Iterator[str]:
-    yield from pairs({name: value for name, value in document.items() if name not in _TABLES})
+    yield from pairs(spread({name: value for name, value in document.items() if name not in _TABLES}))
     yield ""
     yield from table(("image", "for"), ((dump_digest(digest), [*roles]) for digest, roles in source.images.items()))
     yield ""

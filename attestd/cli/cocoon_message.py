@@ -1,7 +1,7 @@
 """`attestd cocoon message`: what the owner of Cocoon's root contract would have to send. Nothing is sent here."""
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from attestd.chain.cocoon import (
@@ -15,7 +15,7 @@ from attestd.chain.cocoon import (
     Message,
     dump_message,
 )
-from attestd.cli.screen import VERIFIED, pairs, show
+from attestd.cli.screen import VERIFIED, pairs, show, spread
 from attestd.codec import Json, dump_base64, dump_base64url, dump_digest
 from attestd.tvm.boc import dump_boc
 
@@ -47,9 +47,14 @@ def run(arguments: Namespace) -> int:
         for digest, body in bodies.items()
     ]
     head: dict[str, Json] = {"to": to, "amount": arguments.amount, "query_id": arguments.query_id}
-    show(
-        arguments,
-        {**head, "messages": [*messages]},
-        lambda: [*pairs(head), *(line for message in messages for line in ("", *pairs(message)))],
-    )
+    show(arguments, {**head, "messages": [*messages]}, lambda: _lines(head, messages))
     return VERIFIED
+
+
+def _lines(head: dict[str, Json], messages: list[dict[str, Json]]) -> Iterator[str]:
+    yield from pairs(spread(head))
+    for message in messages:
+        yield ""
+        yield f"{message['message']} {message['hash']}"
+        # Not laid out, so that it can be copied as a whole; it has the body in it.
+        yield str(message["link"])

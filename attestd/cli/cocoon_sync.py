@@ -19,9 +19,9 @@ from attestd.cli.cocoon import Source, read
 from attestd.cli.screen import VERIFIED, pairs, show, table
 from attestd.codec import Fields, Json, dump_digest, load_digest, load_json
 from attestd.errors import ConfigurationRefused, Malformed, Reason, Unavailable
+from attestd.settings import read_secret
 
 _PAGE: Final = 1000
-_MAX_TOKEN_SIZE: Final = 1024
 
 Roles: TypeAlias = frozenset[str]
 Shelf: TypeAlias = Literal["images", "models"]
@@ -146,8 +146,4 @@ def _token(file: Path | None) -> str:
     """Read the API key of an administrator: never an argument, which every user of the machine can see."""
     if file is None:
         raise ConfigurationRefused(Reason.COCOON_REGISTRY, found="--approve without --token-file", wanted="both")
-    with file.open("rb") as opened:
-        raw = opened.read(_MAX_TOKEN_SIZE).strip()
-    if not raw.isascii() or not raw.decode("ascii", "replace").isprintable() or not raw:
-        raise ConfigurationRefused(Reason.COCOON_REGISTRY, found="no API key in the file", wanted="one line of text")
-    return raw.decode("ascii")
+    return read_secret("--token-file", file)

@@ -14,8 +14,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any, Final
 
-from attestd.chain.devnet import DEVNET_GLOBAL_ID
-from attestd.chain.wallet import Wallet, WalletVersion, load_key, new_key_file
+from attestd.chain.wallet import load_key, new_key_file
 from attestd.cli.scene import Scene, Unexpected, heading, require
 from attestd.cli.screen import VERIFIED, say, table
 from attestd.signature import ed25519_public_key
@@ -50,11 +49,9 @@ def deployed(folder: Path) -> Iterator[Deployed]:
     """Run a devnet until the block ends, with a registry that one verifier signs for. Raises `Unexpected`."""
     heading("A TON network on this machine, and a registry on it")
     wallet_key, verifier_key, network = folder / "wallet-key", folder / "verifier-key", folder / "devnet.json"
-    new_key_file(wallet_key)
     new_key_file(verifier_key)
-    wallet = Wallet.load(wallet_key, WalletVersion.V5R1, DEVNET_GLOBAL_ID)
     verifier = ed25519_public_key(load_key(verifier_key)).hex()
-    command = (*_ATTESTD, "chain", "devnet", "--json", "--out", str(network), "--fund", str(wallet.address))
+    command = (*_ATTESTD, "chain", "devnet", "--json", "--out", str(network), "--wallet-key", str(wallet_key))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as devnet:  # noqa: S603 - this program itself
         try:
             _require_started(devnet)
@@ -62,9 +59,9 @@ def deployed(folder: Path) -> Iterator[Deployed]:
                 *("chain", "deploy", "--network", str(network), "--wallet-key", str(wallet_key)),
                 *("--verifier", verifier, "--threshold", "1"),
             )
-            require("deployed", all(one["succeeded"] for one in made["transactions"]), wanted=True)
-            say(f"   registry {made['to']}, gas {made['transactions'][-1]['gas']}")
-            yield Deployed(network, made["to"], wallet_key, verifier_key)
+            require("deployed", made["outcome"], wanted="done")
+            say(f"   registry {made['registry']}, gas {made['transactions'][-1]['gas']}")
+            yield Deployed(network, made["registry"], wallet_key, verifier_key)
         finally:
             devnet.terminate()
 
@@ -86,7 +83,7 @@ def read_absent(scene: Scene, chain: Deployed, key: str) -> None:
 def _verify(scene: Scene, chain: Deployed, key: str, wanted: str) -> None:
     found = _attestd(
         *("chain", "verify", key, "--network", str(chain.network), "--registry", chain.registry),
-        *("--proof", f"{scene.anyone.url}/v1/keys/{key}?proof=true"),
+        *("--proof", f"{scene.anyone.url}/v1/proofs/{key}"),
     )
     say(*table(("step", "passed"), [(step["step"], step["found"]) for step in found["steps"]]))
     require("from the chain", found["outcome"], wanted=wanted)

@@ -19,8 +19,13 @@ MALFORMED: Final = 2
 NOT_AUTHENTIC: Final = 3
 UNAVAILABLE: Final = 4
 NOT_AFFIRMING: Final = 5
+# As shells count a program that SIGINT ended.
+INTERRUPTED: Final = 130
 
 _GAP: Final = 2
+# Members that are amounts in nanoton.
+_AMOUNTS: Final = ("amount", "balance", "fees")
+_TON: Final = 10**9
 _NARROWEST: Final = 16
 
 _GREEN, _YELLOW, _RED = "32", "33", "31"
@@ -28,6 +33,7 @@ _COLOURS: Final = {
     "verified": _GREEN,
     "affirming": _GREEN,
     "member": _GREEN,
+    "done": _GREEN,
     "UpToDate": _GREEN,
     "ok": _GREEN,
     "same": _GREEN,
@@ -82,6 +88,17 @@ def coloured(word: str) -> str:
     if word not in _COLOURS or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return word
     return f"\x1b[{_COLOURS[word]}m{word}\x1b[0m"
+
+
+def spread(rows: Mapping[str, Json]) -> dict[str, Json]:
+    """Give each value a row: what stands in objects under names such as `checkpoint.epoch`, and amounts in TON."""
+    found: dict[str, Json] = {}
+    for name, value in rows.items():
+        if isinstance(value, dict) and value:
+            found |= spread({f"{name}.{inner}": one for inner, one in value.items()})
+        else:
+            found[name] = f"{value / _TON:.9g} TON" if name in _AMOUNTS and isinstance(value, int) else value
+    return found
 
 
 def pairs(rows: Mapping[str, Json]) -> list[str]:

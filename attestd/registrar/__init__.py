@@ -5,6 +5,7 @@ journey.py      what a submission is, and what the registry says about it
 authentic.py    platforms and attestation keys that were authenticated before
 collateral.py   collateral, held against the newest that was ever seen
 policies.py     policies in force
+supplied.py     endorsements that come with a dry run
 handover.py     writes on their way to the registry
 documents.py    what is answered
 upkeep.py       what happens without a request
@@ -13,11 +14,11 @@ publisher.py    epochs on their way to the chain, with
                 leading.py      one process publishes
                 reconciling.py  what is on chain is what counts
                 cosigning.py    who signs
-                peer.py         asked over HTTP, if it is another service
                 orders.py       what the operator has decided
 publishing.py   all of that, made at start
 cosigner.py     a verifier of another registry, which signs what that publishes
 following.py    that registry, as its verifier follows it
+recovering.py   after a backup was restored, from a copy of the log
 bootstrap.py    the first API key
 """
 

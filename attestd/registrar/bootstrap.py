@@ -10,7 +10,7 @@ from attestd.settings import Settings
 _LIFETIME: Final = timedelta(days=365)
 
 
-def bootstrap_admin(settings: Settings, at: datetime, *, label: str = "bootstrap") -> str:
+def bootstrap_admin(settings: Settings, at: datetime) -> str:
     """Issue an administrator's API key on the database itself, and return its token, which nothing shows again.
 
     Whoever may write the database may do so; it is audited like any other. A service may be running on it. Raises
@@ -19,7 +19,7 @@ def bootstrap_admin(settings: Settings, at: datetime, *, label: str = "bootstrap
     registry = Registry.open(settings.database_url, registry_id=settings.registry_id, at=at)
     try:
         issued = registry.write(
-            access.issue, Role.ADMIN, None, label=label, expires_at=at + _LIFETIME, by="operator", at=at
+            access.issue, Role.ADMIN, None, label="bootstrap", expires_at=at + _LIFETIME, by="operator", at=at
         ).result()
     finally:
         registry.close()

@@ -8,8 +8,9 @@ Of a candidate for the next epoch:
     (4) policies    those in force are those that there are copies of here
     (5) history     the log goes on from the one held here: the new records lead to its root
     (6) map         with them, the map held here has its root
-    (7) evidence    of each key that comes into the map: appraised here, by the copy of its policy, with own
-                    endorsements, trust anchors and clock; the entry says what was found, and no more
+    (7) evidence    of each key that comes into the map: nothing that the log said of it before forbids that; its
+                    evidence is appraised here, by the copy of its policy, with own endorsements, trust anchors and
+                    clock; the entry says what was found, and no more
     (8) record      records, candidate and signature, in one transaction; only then does the signature leave
 
 That a key is taken out of the map needs no proof: nobody is harmed who does not trust it. After a refusal nothing here
@@ -18,11 +19,13 @@ has changed.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Self, get_args
+from typing import Final, Self, TypeAlias, get_args
 
 from attestd.chain.wallet import load_key
 from attestd.errors import (
@@ -37,9 +40,9 @@ from attestd.errors import (
 )
 from attestd.evidence import Role
 from attestd.metrics import Metrics
+from attestd.peer import Peer
 from attestd.policy import AppraisalPolicy
 from attestd.registrar.following import Followed, Grounds
-from attestd.registrar.peer import Peer
 from attestd.registrar.policies import PolicyCopies
 from attestd.registrar.publishing import contract
 from attestd.registrar.registrar import Registrar
@@ -51,7 +54,18 @@ from attestd.settings import CosignSettings, Settings, read_secret
 from attestd.signature import SigningKey, ed25519_public_key, ed25519_verifies, sign_ed25519
 from attestd.transparency.checkpoint import Checkpoint, signing_hash
 from attestd.transparency.note import NoteKey, load_checkpoint_body, load_note_key, open_note
-from attestd.transparency.record import Approve, Image, Model, Record, Renew, Resume, changes
+from attestd.transparency.record import (
+    Approve,
+    Expire,
+    Image,
+    Model,
+    Record,
+    Renew,
+    Resume,
+    Revoke,
+    Suspend,
+    changes,
+)
 from attestd.tvm.address import Address
 from attestd.verifier import AttestationResult
 
@@ -59,8 +73,10 @@ _log: Final = logging.getLogger(__name__)
 
 # How far a clock may be ahead of ours; the contract takes as much (exit code 414).
 _AHEAD: Final = 60
-# The records of a candidate are in memory at once, half a KiB each.
+# The records of a candidate are in memory at once: 1.3 KiB each, and up to 6 KiB with as many models as there may be.
 _MOST: Final = 250_000
+_Put: TypeAlias = Approve | Renew | Resume
+_Removed: TypeAlias = Suspend | Revoke | Expire
 # The log does not say for which roles an image is approved, nor does the map have roles: what is signed says none.
 _ANY_ROLE: Final = frozenset(get_args(Role))
 
@@ -131,7 +147,8 @@ class CosigningService:
         return cls(registrar, metrics, Followed(peer), policies, key, terms)
 
     def close(self) -> None:
-        """Finish what was begun."""
+        """End what was begun: to catch up with a long log takes longer than a stop may."""
+        self._followed.stop()
         self._thread.shutdown()
 
     async def sign(self, asked: Asked) -> Signature:
@@ -141,6 +158,8 @@ class CosigningService:
         be found out now; `service.overloaded` while another is looked at, which goes on if nobody waits for it any
         more.
         """
+        with self._counting(asked):
+            self._require_candidate(asked)  # (1): nobody else is to keep the registry waiting
         if self._busy:
             raise Unavailable(Reason.OVERLOADED, found="a candidate that is looked at", wanted="this one in a moment")
         self._busy = True
@@ -153,13 +172,19 @@ class CosigningService:
         if not work.cancelled():
             work.exception()  # somebody may have gone who would have heard of it
 
-    def _counted(self, asked: Asked) -> Signature:
+    @contextmanager
+    def _counting(self, asked: Asked) -> Iterator[None]:
         try:
-            signature = self._sign(asked)
+            yield
         except AttestdError as error:
             self._metrics.cosign_refusals.labels(error.reason.value).inc()
             _log.warning("epoch %d is not co-signed: %s", asked.checkpoint.epoch, error)
             raise
+
+    def _counted(self, asked: Asked) -> Signature:
+        try:
+            with self._counting(asked):
+                signature = self._sign(asked)
         finally:
             self._followed.close()
         self._metrics.cosignatures.inc()
@@ -167,7 +192,6 @@ class CosigningService:
 
     def _sign(self, asked: Asked) -> Signature:
         checkpoint, at, registry = asked.checkpoint, self._registrar.now(), self._registrar.registry
-        self._require_candidate(asked)  # (1)
         known = registry.read(cosigned.signed, checkpoint, self.verifier, at)  # (2)
         if known is not None:
             return known
@@ -178,7 +202,8 @@ class CosigningService:
         _require_growth(held.size, checkpoint.tree_size)
         hashes, records = self._followed.records(held.size, checkpoint.tree_size)
         registry.read(_require_roots, held.map_root, held.size, hashes, records, checkpoint)  # (5), (6)
-        for index, said in _trusted(held.size, records):  # (7)
+        for index, said, before in _trusted(held.size, records):  # (7)
+            registry.read(_require_not_revived, index, said, before)
             self._require_grounds(index, said, records, policies)
         signed = signing_hash(checkpoint, self._terms.global_id, self._terms.registry)
         signature = Signature(self.verifier, sign_ed25519(self._key, signed))
@@ -214,7 +239,7 @@ class CosigningService:
     def _require_grounds(
         self,
         index: int,
-        said: Approve | Renew | Resume,
+        said: _Put,
         records: Sequence[Record],
         policies: Mapping[str, AppraisalPolicy],
     ) -> None:
@@ -281,15 +306,37 @@ def _require_roots(
         )
 
 
-def _trusted(first: int, records: Sequence[Record]) -> list[tuple[int, Approve | Renew | Resume]]:
-    """Return the records by which keys come into the map and are there in the end, with their indexes."""
+def _trusted(first: int, records: Sequence[Record]) -> Iterator[tuple[int, _Put, list[Record]]]:
+    """Go through the records by which keys come into the map and are there in the end.
+
+    With each of them, its index and what those before it say of the key.
+    """
     listed = {key for key, entry in changes(records).items() if entry is not None}
-    last = {
-        said.key: (index, said)
-        for index, said in enumerate(records, first)
-        if isinstance(said, Approve | Renew | Resume) and said.key in listed
-    }
-    return list(last.values())
+    before: defaultdict[bytes, list[Record]] = defaultdict(list)
+    last: dict[bytes, tuple[int, _Put]] = {}
+    for index, said in enumerate(records, first):
+        if isinstance(said, _Put | _Removed) and said.key in listed:
+            before[said.key].append(said)
+            if isinstance(said, _Put):
+                last[said.key] = index, said
+    for key, (index, said) in last.items():
+        yield index, said, before[key][:-1]
+
+
+def _require_not_revived(transaction: Transaction, index: int, said: _Put, new: Sequence[Record]) -> None:
+    """Require that the key was never revoked, and that its result is good for no longer than it was before."""
+    before = [*cosigned.said_before(transaction, said.key), *new]
+    if any(isinstance(one, Revoke) for one in before):
+        raise NotAuthentic(
+            Reason.COSIGN_REVIVED, found=f"record {index}: a key that was revoked", wanted="one that was not"
+        )
+    ends = [one.entry.not_after for one in before if isinstance(one, _Put) and one.result == said.result]
+    if (end := min(ends, default=said.entry.not_after)) < said.entry.not_after:
+        raise NotAuthentic(
+            Reason.COSIGN_REVIVED,
+            found=f"record {index}: trusted until {said.entry.not_after}",
+            wanted=f"at most until {end}, as before by this result",
+        )
 
 
 def _policy(index: int, grounds: Grounds, policies: Mapping[str, AppraisalPolicy]) -> AppraisalPolicy:
@@ -309,7 +356,7 @@ def _policy(index: int, grounds: Grounds, policies: Mapping[str, AppraisalPolicy
 
 
 def _approved(
-    transaction: Transaction, said: Approve | Renew | Resume, records: Sequence[Record]
+    transaction: Transaction, said: _Put, records: Sequence[Record]
 ) -> tuple[frozenset[bytes], dict[bytes, frozenset[str]]]:
     """Return which models and image of an entry the log approves, at the end of what is to be signed."""
     entry = said.entry
@@ -318,7 +365,7 @@ def _approved(
     return models, {entry.image: _ANY_ROLE} if image else {}
 
 
-def _require_entry(index: int, said: Approve | Renew | Resume, grounds: Grounds, result: AttestationResult) -> None:
+def _require_entry(index: int, said: _Put, grounds: Grounds, result: AttestationResult) -> None:
     """Require that the record speaks of this very evidence, and says no more than it proves."""
     if result.verified.evidence_id != grounds.evidence_id:
         raise NotAuthentic(

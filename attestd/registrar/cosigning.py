@@ -6,16 +6,18 @@ A signature is over `transparency.checkpoint.signing_hash`: of one checkpoint, f
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, Protocol
 
 from attestd.chain.ledger import SeenRegistry
 from attestd.codec import Fields, Json, dump_base64, load_json
 from attestd.errors import AttestdError, Malformed, NotAuthentic, Reason, Unavailable
 from attestd.metrics import Metrics
+from attestd.peer import Peer
 from attestd.registrar.documents import dump
 from attestd.registrar.leading import Leader
 from attestd.registrar.orders import Orders, Stopped
-from attestd.registrar.peer import Peer
 from attestd.registry import epochs
 from attestd.registry.epochs import Candidate, Signature
 from attestd.signature import SigningKey, ed25519_public_key, ed25519_verifies, sign_ed25519
@@ -27,6 +29,9 @@ _log: Final = logging.getLogger(__name__)
 
 _MAX_ANSWER: Final = 4096
 _KEY_SIZE: Final = 32
+# Seconds for which an answer is waited for before all others are asked, too; and before it is given up for this round.
+_SLOW: Final = 2
+_PATIENCE: Final = 20
 
 
 class Cosigner(Protocol):
@@ -63,6 +68,8 @@ class Elsewhere:
         """Ask there, with the signature by our own key: so it knows a candidate of ours from anybody else's."""
         self._peer = peer
         self._own = own
+        # One at a time, and not in the place of anything else that waits for a thread.
+        self._thread = ThreadPoolExecutor(1, "attestd-asking")
 
     async def sign(self, candidate: Candidate) -> Signature:
         """Have a candidate signed. Raises `Unavailable`, with the reason of the other side, or `cosign.peer`."""
@@ -71,7 +78,8 @@ class Elsewhere:
             "note": candidate.note.decode(),
             "signature": dump_base64((await self._own.sign(candidate)).signature),
         }
-        raw = await asyncio.to_thread(self._peer.post, "/v1/cosignatures", dump(document), _MAX_ANSWER)
+        post = partial(self._peer.post, "/v1/cosignatures", dump(document), _MAX_ANSWER)
+        raw = await asyncio.get_running_loop().run_in_executor(self._thread, post)
         try:
             fields = Fields(load_json(raw))
             return Signature(fields.hexadecimal("verifier", _KEY_SIZE), fields.binary("signature"))
@@ -89,43 +97,79 @@ class Quorum:
         self._orders = orders
         self._metrics = metrics
         self._signs_as: dict[Cosigner, bytes] = {}  # so that nobody is asked again who has signed
+        self._asked: dict[Cosigner, asyncio.Task[Signature]] = {}  # nor who may still answer
 
     async def collect(self, candidate: Candidate, registry: SeenRegistry) -> dict[int, bytes]:
         """Return the signatures over a candidate, by the index of the verifier.
 
-        Our own is stored before anybody else is asked: from then on the candidate is live. Raises `Stopped`
-        (`chain.quorum`) where they are too few; the next time only those are asked who have not signed yet.
+        Our own is stored before anybody else is asked: from then on the candidate is live. Of the others, as many as
+        are missing are asked at once, and all that are left when one of those refuses or is slow; nobody is waited for
+        any more when there are enough. Raises `Stopped` (`chain.quorum`) where they are too few; the next time only
+        those are asked who have not signed yet.
         """
         signed = signing_hash(candidate.checkpoint, self._orders.global_id, self._orders.registry)
         places = {verifier: index for index, verifier in registry.verifiers}
-        kept = {one.verifier: one for one in await self._leader.read(epochs.signatures, candidate)}
+        known = await self._leader.read(epochs.signatures, candidate)
+        # One that is not good, because its row was altered, would have the contract refuse all of them.
+        kept = {one.verifier: one for one in known if ed25519_verifies(one.verifier, one.signature, signed)}
         own, *others = self._cosigners
-        if not kept:
-            kept |= await self._keep(candidate, await self._signature(own, candidate, signed, places))
-        refused = []
-        for cosigner in others:
-            if len(kept.keys() & places.keys()) >= registry.threshold:
+        if self._signs_as.get(own) not in kept:
+            signature = await self._signature(own, candidate, signed, places)
+            self._signs_as[own] = signature.verifier
+            kept |= await self._keep(candidate, signature)
+        refused: list[str] = []
+        left = [one for one in others if self._signs_as.get(one) not in kept]
+        missing = registry.threshold - len(kept.keys() & places.keys())
+        asked, left = left[: max(0, missing)], left[max(0, missing) :]
+        waiting = self._ask(asked, candidate, signed, places)
+        while len(kept.keys() & places.keys()) < registry.threshold and (waiting or left):
+            done, waiting = await _first_of(waiting, _SLOW if left else _PATIENCE)
+            for task in done:
+                kept |= await self._answer(task, candidate, refused)
+            if left and (refused or not done):
+                waiting |= self._ask(left, candidate, signed, places)
+                left = []
+            elif not done:
                 break
-            if self._signs_as.get(cosigner) in kept:
-                continue
-            try:
-                signature = await self._signature(cosigner, candidate, signed, places)
-                self._signs_as[cosigner] = signature.verifier
-                kept |= await self._keep(candidate, signature)
-            except AttestdError as error:
-                if error.reason is Reason.LEASE_LOST:
-                    raise
-                refused.append(str(error.reason))
-                self._metrics.cosigner_failures.labels(error.reason.value).inc()
-                _log.warning("a co-signer does not sign epoch %d: %s", candidate.number, error)
-        counted = {places[verifier]: kept[verifier].signature for verifier in kept.keys() & places.keys()}
+        counted = kept.keys() & places.keys()
         if len(counted) < registry.threshold:
             raise Stopped(
                 Reason.CHAIN_QUORUM,
-                found=f"{len(counted)} signatures ({', '.join(refused) or 'no more co-signers'})",
+                found=f"{len(counted)} signatures ({', '.join(sorted(refused)) or 'no more co-signers'})",
                 wanted=f"{registry.threshold} of the contract's verifiers",
             )
-        return dict(sorted(counted.items())[: registry.threshold])
+        by_index = sorted((places[verifier], kept[verifier].signature) for verifier in counted)
+        return dict(by_index[: registry.threshold])
+
+    def _ask(
+        self, cosigners: Sequence[Cosigner], candidate: Candidate, signed: bytes, places: Mapping[bytes, int]
+    ) -> set[asyncio.Task[Signature]]:
+        """Begin to ask those who are not being asked already; whoever is too late for this candidate is not heard."""
+        asked = [one for one in cosigners if one not in self._asked]
+        for cosigner in asked:
+            task = asyncio.create_task(self._signature(cosigner, candidate, signed, places))
+            self._asked[cosigner] = task
+            task.add_done_callback(partial(self._answered, cosigner))
+        return {self._asked[cosigner] for cosigner in asked}
+
+    def _answered(self, cosigner: Cosigner, task: asyncio.Task[Signature]) -> None:
+        del self._asked[cosigner]
+        if not task.cancelled() and task.exception() is None:
+            self._signs_as[cosigner] = task.result().verifier
+
+    async def _answer(
+        self, task: asyncio.Task[Signature], candidate: Candidate, refused: list[str]
+    ) -> dict[bytes, Signature]:
+        """Keep what a co-signer has answered, or add why there is nothing to keep."""
+        try:
+            return await self._keep(candidate, task.result())
+        except AttestdError as error:
+            if error.reason is Reason.LEASE_LOST:
+                raise
+            refused.append(str(error.reason))
+            self._metrics.cosigner_failures.labels(error.reason.value).inc()
+            _log.warning("a co-signer does not sign epoch %d: %s", candidate.number, error)
+            return {}
 
     async def _signature(
         self, cosigner: Cosigner, candidate: Candidate, signed: bytes, places: Mapping[bytes, int]
@@ -133,7 +177,9 @@ class Quorum:
         signature = await cosigner.sign(candidate)
         if signature.verifier not in places or not ed25519_verifies(signature.verifier, signature.signature, signed):
             raise NotAuthentic(
-                Reason.CHECKPOINT_SIGNATURES, found="another's signature", wanted="one by a verifier of the contract"
+                Reason.CHECKPOINT_SIGNATURES,
+                found=f"one by {signature.verifier.hex()}",
+                wanted="a good one by a verifier of the contract",
             )
         return signature
 
@@ -143,3 +189,12 @@ class Quorum:
                 Reason.CHAIN_OUTDATED, found="a candidate that was replaced", wanted="the one that took its place"
             )
         return {signature.verifier: signature}
+
+
+async def _first_of(
+    waiting: set[asyncio.Task[Signature]], seconds: float
+) -> tuple[set[asyncio.Task[Signature]], set[asyncio.Task[Signature]]]:
+    """Return who has answered, after so many seconds nobody, and who has not."""
+    if not waiting:
+        return set(), set()
+    return await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

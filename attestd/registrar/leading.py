@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -14,8 +15,9 @@ from attestd.registry.publication import Lease
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Longer than a round takes, and short enough that another process is not missed for long.
+# Seconds: short enough that a process which is gone is not missed for long. A round that takes longer keeps it.
 _LEASE: Final = 30
+_KEPT_EVERY: Final = 10
 
 
 class Leader:
@@ -27,12 +29,39 @@ class Leader:
         self._holder = secrets.token_hex(8)
         self._lease: Lease | None = None
 
+    @property
+    def has_lease(self) -> bool:
+        """Whether this process has led so far, and has not heard of another."""
+        return self._lease is not None
+
+    async def may_lead(self, at: datetime) -> bool:
+        """Tell whether the lease could be taken, or kept."""
+        return self.has_lease or await self.read(publication.is_free, self._holder, at)
+
     async def leads(self, at: datetime) -> bool:
         """Take the lease, or keep it for longer when a third of it is over."""
         lease = self._lease
         if lease is None or not _LEASE * 2 / 3 < (lease.expires_at - at).total_seconds() <= _LEASE:
             self._lease = await self._write(publication.lead, self._holder, at, seconds=_LEASE)
         return self._lease is not None
+
+    @asynccontextmanager
+    async def kept(self, clock: Callable[[], datetime]) -> AsyncIterator[None]:
+        """Keep the lease until the block ends, however long others are waited for.
+
+        It is never taken anew: what was read before another had led would be acted upon.
+        """
+        keeping = asyncio.create_task(self._keep(clock))
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)  # the next write says what went wrong
+
+    async def _keep(self, clock: Callable[[], datetime]) -> None:
+        while True:
+            await asyncio.sleep(_KEPT_EVERY)
+            self._lease = await self.write(publication.lead, self._holder, clock(), seconds=_LEASE)
 
     async def resign(self, at: datetime) -> None:
         """Let another process lead at once."""
@@ -45,7 +74,7 @@ class Leader:
     ) -> T:
         """Write as the leader that this process believes itself to be. Raises `Unavailable` (`chain.lease_lost`)."""
         if self._lease is None:
-            raise ValueError("a write without a lease")
+            raise Unavailable(Reason.LEASE_LOST, found="no lease", wanted="the lease that was taken")
         try:
             return await self._write(publication.led, self._lease, function, *args, **kwargs)
         except Unavailable as error:

@@ -2,7 +2,7 @@
 
 Each round, whatever the last one came to:
 
-    (1) lease       one process publishes; what it writes is written under its token
+    (1) lease       one process publishes, of those that can read the chain; it writes under its token
     (2) read        the contract and the wallet, with proofs
     (3) require     the contract is the one that is pinned, governed by those who are
     (4) reconcile   what is on chain is confirmed; what is no longer there is live again; what is not ours stops all
@@ -30,7 +30,7 @@ from attestd.chain.ledger import (
     Sender,
 )
 from attestd.chain.messages import PUBLISH_VALUE, publish_body
-from attestd.errors import AttestdError, Reason
+from attestd.errors import AttestdError, Reason, Unavailable
 from attestd.metrics import Metrics
 from attestd.registrar.cosigning import Cosigner, Quorum
 from attestd.registrar.leading import Leader
@@ -55,6 +55,7 @@ _MESSAGE: Final = 60
 _TON: Final = 1_000_000_000
 # The wallet's own fees, at most, in nanoton: it costs 3 million (registry.md, Measured costs).
 _FEES: Final = 20_000_000
+_COST: Final = PUBLISH_VALUE + _FEES
 # What stays in the wallet for its storage.
 _RESERVE: Final = 10_000_000
 _DAY: Final = timedelta(days=1)
@@ -90,11 +91,18 @@ class Publisher:
         self._clock = clock
         self.wallet: SeenWallet | None = None
         self.trouble: AttestdError | None = None  # of the last round
+        self.seen: SeenRegistry | None = None  # of the last round
 
     @property
     def orders(self) -> Orders:
         """What the operator has decided."""
         return self._orders
+
+    @property
+    def void(self) -> int | None:
+        """The epoch on chain, where too few of the verifiers in force have signed it."""
+        seen = self.seen
+        return None if seen is None or seen.checkpoint is None or seen.is_signed else seen.checkpoint.epoch
 
     async def once(self) -> bool:
         """Do one round; false while another process leads.
@@ -103,18 +111,34 @@ class Publisher:
         lost. In any case the next round goes on from what is written and what is on chain.
         """
         at = self._clock()
-        if not await self._leader.leads(at):  # (1)
+        if not await self._leader.may_lead(at):  # (1)
             return False
-        registry, wallet = await self._ledger.registry(), await self._ledger.wallet()  # (2)
-        self.wallet = wallet
-        self._reconciler.require_pinned(registry)  # (3)
+        if not self._leader.has_lease:
+            await self._ledger.registry()  # whose clock is wrong, or who reaches no liteserver, keeps nobody from it
+        if not await self._leader.leads(at):
+            return False
+        async with self._leader.kept(self._clock):
+            await self._lead(at)
+        return True
+
+    async def _lead(self, at: datetime) -> None:
+        registry, wallet = await self._read(at)
         await self._reconciler.reconcile(registry)  # (4)
+        self.seen = registry
         await self._reconciler.settle(registry, wallet)  # (5)
-        candidate = await self._next(registry)
+        candidate = await self._next(registry, wallet, at)
         if candidate is not None:
             collected = await self._quorum.collect(candidate, registry)  # (6)
             await self._send(candidate, collected, registry, wallet, at)  # (7)
-        return True
+
+    async def _read(self, at: datetime) -> tuple[SeenRegistry, SeenWallet]:
+        try:
+            registry, self.wallet = await self._ledger.registry(), await self._ledger.wallet()  # (2)
+            self._reconciler.require_pinned(registry)  # (3)
+        except Unavailable:
+            await self._leader.resign(at)  # another process may see more, or have other pins
+            raise
+        return registry, self.wallet
 
     async def run(self) -> None:
         """Run until cancelled, then give the lease back. What goes wrong is logged and counted, and tried again."""
@@ -135,11 +159,13 @@ class Publisher:
             await self.once()
         except AttestdError as error:
             trouble = error
-            self._metrics.publication_failures.labels(error.reason.value).inc()
             if str(error) != str(self.trouble):
                 _log.log(logging.ERROR if isinstance(error, Stopped) else logging.WARNING, "not published: %s", error)
-        except Exception:  # noqa: BLE001 - it is logged, and must not end what has to go on
+        except Exception as error:  # noqa: BLE001 - it is logged, and must not end what has to go on
+            trouble = Unavailable(Reason.INTERNAL, found=type(error).__name__, wanted="a round of the publisher")
             _log.exception("the publisher failed")
+        if trouble is not None:
+            self._metrics.publication_failures.labels(trouble.reason.value).inc()
         self.trouble = trouble
         self._metrics.publication_stopped.set(isinstance(trouble, Stopped))
         if self.wallet is not None:
@@ -155,7 +181,7 @@ class Publisher:
         """Let another process lead at once."""
         await self._leader.resign(self._clock())
 
-    async def _next(self, registry: SeenRegistry) -> Candidate | None:
+    async def _next(self, registry: SeenRegistry, wallet: SeenWallet, at: datetime) -> Candidate | None:
         """Return the candidate that is to land next, if there is one."""
         seen, utime = registry.checkpoint, registry.account.utime
         epoch = 0 if seen is None else seen.epoch
@@ -166,14 +192,18 @@ class Publisher:
         candidate = live or await self._leader.read(epochs.unsigned)
         if candidate is None or candidate.number != epoch + 1:
             return None
-        if live is None:
+        if live is not None:
+            await self._leader.read(_require_current, live)  # what is held back goes to nobody else
+        else:
             await self._require_acceptable(candidate, registry)
+            self._require_funds(wallet)
+            await self._leader.read(_require_spendable, at, cap=self._orders.spending_cap)
             if candidate.checkpoint.valid_until <= utime or await self._leader.read(epochs.is_outdated, candidate):
                 return None  # nobody has seen it: another takes its place
         return candidate
 
     async def _require_acceptable(self, candidate: Candidate, registry: SeenRegistry) -> None:
-        """Sign nothing that the contract would not take, since it would stand in the way until it has expired."""
+        """Require what the contract would take: what is signed stands in the way of the next until it has expired."""
         checkpoint, utime = candidate.checkpoint, registry.account.utime
         if registry.paused:
             raise Stopped(Reason.CHAIN_PAUSED, found="a paused registry", wanted="one that takes checkpoints")
@@ -197,10 +227,12 @@ class Publisher:
     ) -> None:
         if registry.paused:
             raise Stopped(Reason.CHAIN_PAUSED, found="a paused registry", wanted="one that takes checkpoints")
-        waiting = await self._leader.read(publication.open_messages)
+        opened = await self._leader.read(publication.open_messages)
+        # Whoever relayed an earlier epoch was faster than our message for it, which changes nothing any more.
+        waiting = [message for message in opened if message.number >= candidate.number]
         if not waiting:
             self._require_funds(wallet)
-            waiting = (await self._write_down(candidate, collected, wallet, at),)
+            waiting = [await self._write_down(candidate, collected, wallet, at)]
         for message in waiting:
             # One for another candidate may land, and then only costs: it is not helped along.
             if message.state is MessageState.WAITING and (message.number, message.candidate) == _name(candidate):
@@ -220,7 +252,7 @@ class Publisher:
             body=publish_body(candidate.checkpoint, collected, query_id=candidate.number),
         )
         message = Message(
-            hash=cell.hash,
+            hash=self._sender.hash_of(cell),
             number=candidate.number,
             candidate=candidate.candidate,
             wallet_seqno=wallet.seqno,
@@ -228,7 +260,7 @@ class Publisher:
             valid_until=valid_until,
             boc=dump_boc(cell),
             created_at=at,
-            cost=PUBLISH_VALUE + _FEES,
+            cost=_COST,
         )
         await self._leader.write(_stored, message, candidate, cap=self._orders.spending_cap)
         return message
@@ -237,7 +269,7 @@ class Publisher:
         account = wallet.account
         if account.status is AccountStatus.FROZEN:
             raise Stopped(Reason.CHAIN_FROZEN, found="a frozen wallet", wanted="TON for its storage")
-        least = PUBLISH_VALUE + _FEES + _RESERVE
+        least = _COST + _RESERVE
         if account.balance < least:
             raise Stopped(Reason.CHAIN_BALANCE, found=f"{account.balance} nanoton", wanted=f"{least} or more")
 
@@ -251,12 +283,7 @@ def _is_waited_for(transaction: Transaction) -> bool:
 def _stored(transaction: Transaction, message: Message, candidate: Candidate, *, cap: int) -> None:
     """Store a message where the candidate may still be published, and what it may cost can be spent."""
     _require_current(transaction, candidate)
-    spent = publication.spent(transaction, message.created_at - _DAY)
-    next_one = max(message.cost, publication.last_cost(transaction))
-    if spent + next_one > cap:
-        raise Stopped(
-            Reason.CHAIN_SPENDING_CAP, found=f"{spent} nanoton within a day, {next_one} to come", wanted=f"{cap} in all"
-        )
+    _require_spendable(transaction, message.created_at, cap=cap)
     failed = [
         one
         for one in publication.messages_of(transaction, candidate.number, candidate.candidate)
@@ -267,6 +294,15 @@ def _stored(transaction: Transaction, message: Message, candidate: Candidate, *,
         if abs((message.created_at - failed[-1].created_at).total_seconds()) < pause:
             raise Stopped(Reason.CHAIN_REFUSED, found=failed[-1].outcome, wanted="exit code 0 in both phases")
     publication.store(transaction, message)
+
+
+def _require_spendable(transaction: Transaction, at: datetime, *, cap: int) -> None:
+    spent = publication.spent(transaction, at - _DAY)
+    next_one = max(_COST, publication.last_cost(transaction))
+    if spent + next_one > cap:
+        raise Stopped(
+            Reason.CHAIN_SPENDING_CAP, found=f"{spent} nanoton within a day, {next_one} to come", wanted=f"{cap} in all"
+        )
 
 
 def _require_current(transaction: Transaction, candidate: Candidate) -> None:

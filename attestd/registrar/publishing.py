@@ -16,9 +16,9 @@ from attestd.chain.onchain import OnChain
 from attestd.chain.wallet import Wallet, WalletVersion, load_key
 from attestd.errors import AttestdError, ConfigurationRefused, Malformed, Reason
 from attestd.metrics import Metrics
+from attestd.peer import Peer
 from attestd.registrar.cosigning import Elsewhere, OwnKey
 from attestd.registrar.orders import Orders
-from attestd.registrar.peer import Peer
 from attestd.registrar.publisher import Publisher
 from attestd.registrar.registrar import Registrar
 from attestd.registrar.sequencer import Sequencer
@@ -62,13 +62,14 @@ class Publishing:
     ) -> Self:
         """Make them as the settings say. Raises `ConfigurationRefused`."""
         key = load_key(settings.log_key)
+        publisher = None if settings.chain is None else _publisher(settings.chain, registrar, metrics, clock)
         terms = Terms(
             interval=settings.epoch_interval,
             validity=settings.checkpoint_validity,
             note=notary(key, settings.registry_id),
-            is_published=settings.chain is not None,
+            is_published=publisher is not None,
+            void=lambda: None if publisher is None else publisher.void,
         )
-        publisher = None if settings.chain is None else _publisher(settings.chain, registrar, metrics, clock)
         log_key = NoteKey(settings.registry_id, ed25519_public_key(key))
         return cls(registrar, metrics, Sequencer(registrar, metrics, terms), publisher, log_key)
 
@@ -96,6 +97,8 @@ class Publishing:
                 await self.measure()
             except AttestdError as error:
                 _log.warning("the log is not measured: %s", error)
+            except Exception:  # noqa: BLE001 - it is logged, and must not end what has to go on
+                _log.exception("the log is not measured")
             await asyncio.sleep(_MEASURED_EVERY)
 
 
@@ -111,26 +114,32 @@ def notary(key: SigningKey, origin: str) -> Callable[[int, bytes], bytes]:
 def _publisher(
     chain: ChainSettings, registrar: Registrar, metrics: Metrics, clock: Callable[[], datetime]
 ) -> Publisher:
-    network, address = contract(chain.network, chain.registry)
-    wallet = Wallet.load(chain.wallet_key, WalletVersion(chain.wallet_version), network.global_id)
-    ledger = OnChain(Liteservers(network, lambda: clock().timestamp()), address, wallet)
-    own = OwnKey(load_key(chain.verifier_key), network.global_id, address)
+    ledger, wallet, orders = on_chain(chain, clock)
+    own = OwnKey(load_key(chain.verifier_key), orders.global_id, orders.registry)
     return Publisher(
         registrar.registry,
         ledger,
         wallet,
         [own, *(Elsewhere(Peer("chain_cosigners", url), own) for url in chain.cosigners)],
-        orders=Orders(
-            registry=address,
-            global_id=network.global_id,
-            spending_cap=chain.spending_cap * _TON,
-            verifiers=network.verifiers,
-            threshold=network.threshold,
-            admin=network.admin,
-        ),
+        orders=orders,
         metrics=metrics,
         clock=clock,
     )
+
+
+def on_chain(chain: ChainSettings, clock: Callable[[], datetime]) -> tuple[OnChain, Wallet, Orders]:
+    """Return the chain, the wallet that pays, and what the operator has decided. Raises `ConfigurationRefused`."""
+    network, address = contract(chain.network, chain.registry)
+    wallet = Wallet.load(chain.wallet_key, WalletVersion(chain.wallet_version), network.global_id)
+    orders = Orders(
+        registry=address,
+        global_id=network.global_id,
+        spending_cap=chain.spending_cap * _TON,
+        verifiers=network.verifiers,
+        threshold=network.threshold,
+        admin=network.admin,
+    )
+    return OnChain(Liteservers(network, lambda: clock().timestamp()), address, wallet), wallet, orders
 
 
 def contract(file: Path, named: str | None) -> tuple[Network, Address]:

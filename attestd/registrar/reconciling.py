@@ -18,9 +18,9 @@ from attestd.chain.ledger import (
     SeenTransaction,
     SeenWallet,
 )
-from attestd.chain.messages import load_publish
+from attestd.chain.messages import load_publish, load_published
 from attestd.chain.state import CODE_HASH
-from attestd.errors import Malformed, Reason, Unavailable
+from attestd.errors import Malformed, NotAuthentic, Reason, Unavailable
 from attestd.registrar.leading import Leader
 from attestd.registrar.orders import Orders, Stopped
 from attestd.registry import epochs, publication
@@ -43,6 +43,7 @@ class Published:
     """A checkpoint that a transaction of the contract has put there."""
 
     checkpoint: Checkpoint
+    signatures: tuple[tuple[int, bytes], ...]  # by the index that a verifier had then
     lt: int
     hash: bytes
 
@@ -85,15 +86,12 @@ class Reconciler:
             return
         if epoch > await self._leader.read(epochs.highest):
             raise await self._not_ours(seen)
-        below, published = await self._history(account, epoch)
+        below, published = await self.history(registry)
         reached = 0 if below is None else below.number
-        if seen is not None and (published[-1].checkpoint if published else below and below.checkpoint) != seen:
-            # What the contract stores is proved; a history without it is only incomplete.
-            raise Unavailable(Reason.CHAIN_PROOF, found=f"no transaction for epoch {epoch}", wanted="all of them")
         ours = [await self._ours(one, reached + place) for place, one in enumerate(published, 1)]
         place = (account.seqno, account.utime)
         landed = [(one, Coordinates(*place, tx.lt, tx.hash)) for one, tx in zip(ours, published, strict=True)]
-        await self._leader.write(_reconciled, epoch, landed, utime=account.utime)
+        await self._leader.write(_reconciled, epoch, landed)
         self._looked_at = last
 
     async def settle(self, registry: SeenRegistry, wallet: SeenWallet) -> None:
@@ -103,8 +101,13 @@ class Reconciler:
             if (state, cost) != (message.state, message.cost):
                 await self._leader.write(publication.settle, message, state, cost=cost, outcome=outcome)
 
-    async def _history(self, account: SeenAccount, epoch: int) -> tuple[Candidate | None, list[Published]]:
-        """Return the last epoch that is where it was confirmed, and what was published after it."""
+    async def history(self, registry: SeenRegistry) -> tuple[Candidate | None, list[Published]]:
+        """Return the last epoch that is where it was confirmed, and all that was published after it.
+
+        Raises `Unavailable` (`chain.proof`) where that does not lead to what the contract stores.
+        """
+        account, seen = registry.account, registry.checkpoint
+        epoch = 0 if seen is None else seen.epoch
         below = await self._leader.read(epochs.confirmed, epoch)
         while True:
             since = 0 if below is None or below.coordinates is None else below.coordinates.lt - 1
@@ -112,9 +115,13 @@ class Reconciler:
             if below is None or any(tx.hash == below.coordinates.hash for tx in found if below.coordinates):
                 break
             below = await self._leader.read(epochs.confirmed, below.number - 1)
-        published = [one for tx in reversed(found) if (one := _published(tx)) is not None]
         reached = 0 if below is None else below.number
-        return below, [one for one in published if one.checkpoint.epoch > reached]
+        published = [one for tx in reversed(found) if (one := _published(tx)) is not None]
+        published = [one for one in published if one.checkpoint.epoch > reached]
+        if seen is not None and (published[-1].checkpoint if published else below and below.checkpoint) != seen:
+            # What the contract stores is proved; a history without it is only incomplete.
+            raise Unavailable(Reason.CHAIN_PROOF, found=f"no transaction for epoch {epoch}", wanted="all of them")
+        return below, published
 
     async def _ours(self, published: Published, number: int) -> Candidate:
         """Return the candidate that was published. Raises `Stopped` where it is none of ours (attacks.md, B10)."""
@@ -167,13 +174,11 @@ class Reconciler:
         return found
 
 
-def _reconciled(
-    transaction: Transaction, epoch: int, landed: Sequence[tuple[Candidate, Coordinates]], *, utime: int
-) -> None:
+def _reconciled(transaction: Transaction, epoch: int, landed: Sequence[tuple[Candidate, Coordinates]]) -> None:
     """Take down what the chain holds, and nothing above it."""
     if epochs.unconfirm(transaction, epoch):
         _log.warning("the chain is back at epoch %d: what was published after it is published again", epoch)
-        publication.reopen(transaction, epoch, utime)
+        publication.reopen(transaction, epoch)
     for candidate, coordinates in landed:
         epochs.confirm(transaction, candidate, coordinates)
 
@@ -184,9 +189,11 @@ def _published(transaction: SeenTransaction) -> Published | None:
         return None
     try:
         checkpoint = load_publish(transaction.body)
-    except Malformed:
+        if checkpoint is None:
+            return None
+        return Published(checkpoint, load_published(transaction.body), transaction.lt, transaction.hash)
+    except (Malformed, NotAuthentic):  # anybody may send anything, a pruned branch included
         return None
-    return None if checkpoint is None else Published(checkpoint, transaction.lt, transaction.hash)
 
 
 def _said(who: str, transaction: SeenTransaction) -> str:

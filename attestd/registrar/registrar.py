@@ -33,6 +33,7 @@ from attestd.errors import (
     Unavailable,
 )
 from attestd.evidence import (
+    CHALLENGE_SIZE,
     AppraisalRequest,
     CpuEvidence,
     Evidence,
@@ -90,6 +91,8 @@ _ANSWER: Final = 10
 # Dry runs must not take the processors from registrations.
 _JUDGES: Final = 2
 _MAX_WAITING: Final = 32
+# Half of what an entry may be served beyond its end by a process whose clock is behind (attacks.md, R11).
+_MAX_APART: Final = 30
 
 _log: Final = logging.getLogger(__name__)
 
@@ -135,10 +138,14 @@ class Registrar:
         self._judges.shutdown()
 
     def now(self) -> datetime:
-        """Read the clock, once for each request. Raises `Unavailable` (`clock.before_build`)."""
+        """Read the clock, once for each request. Raises `Unavailable` (`clock.before_build`, `clock.database`)."""
         at = self._clock()
         if at < BUILT:
             raise Unavailable(Reason.CLOCK, found=f"{at:%Y-%m-%d}", wanted=f"{BUILT:%Y-%m-%d} or later")
+        shared = self.registry.clock()
+        if shared is not None and abs(apart := at.timestamp() - shared) > _MAX_APART:
+            found = f"{abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} it"
+            raise Unavailable(Reason.CLOCK_APART, found=found, wanted=f"at most {_MAX_APART} s")
         return at
 
     async def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -175,7 +182,7 @@ class Registrar:
         """Issue 32 random bytes to one provider, to be answered once and soon."""
         at = self.now()
         expires_at = at + timedelta(seconds=self._settings.challenge_lifetime)
-        value = secrets.token_bytes(32)
+        value = secrets.token_bytes(CHALLENGE_SIZE)
         challenge = await self.write(challenges.issue, value, provider, expires_at=expires_at, at=at)
         self._metrics.challenges.labels(ChallengeEvent.ISSUED).inc()
         return challenge

@@ -6,14 +6,12 @@ a revocation must not wait for the interval, in whichever process it was decided
 
 import asyncio
 import logging
-from datetime import datetime
 from typing import Final
 
 from attestd.errors import AttestdError
 from attestd.metrics import Metrics
 from attestd.registrar.registrar import Registrar
 from attestd.registry import epochs, keymap
-from attestd.registry.database import Transaction
 from attestd.registry.epochs import Candidate, Terms
 
 _log: Final = logging.getLogger(__name__)
@@ -21,6 +19,8 @@ _log: Final = logging.getLogger(__name__)
 _EVERY: Final = 1
 # After a fork the chain may stand at an earlier epoch for a while: its map can still be proved from.
 _MAPS_KEPT: Final = 16
+# Each round, so that epochs do not wait for it.
+_PRUNINGS: Final = 50
 
 
 class Sequencer:
@@ -31,6 +31,8 @@ class Sequencer:
         self._registrar = registrar
         self._metrics = metrics
         self._terms = terms
+        self._is_sound = False
+        self._past = 0  # maps of epochs before it are to be forgotten; 0 where that is done
 
     async def run(self) -> None:
         """Run until cancelled. A failure is logged, and the next second tries again."""
@@ -49,15 +51,27 @@ class Sequencer:
             await asyncio.sleep(_EVERY)
 
     async def once(self) -> Candidate | None:
-        """Build what is due. Raises as `epochs.build` does, and `Unavailable` where the database does not answer."""
-        candidate = await self._registrar.write(_build, self._registrar.now(), self._terms)
+        """Build what is due.
+
+        Raises as `epochs.build` does, and `Unavailable` where the database does not answer. Where the log was altered
+        before this process began (attacks.md, R03), it builds nothing, and looks again each time.
+        """
+        registrar, at = self._registrar, self._registrar.now()
+        if not self._is_sound:
+            await registrar.search(epochs.require_sound)
+            self._is_sound = True
+        end: int | None = 0
+        while end is not None:
+            end = await registrar.write(epochs.prepare, at, self._terms, end)
+        candidate = await registrar.write(epochs.build, at, self._terms)
         if candidate is not None:
+            self._past = candidate.number - _MAPS_KEPT if self._terms.is_published else candidate.number
             _log.info("epoch %d is built, with %d records", candidate.number, candidate.checkpoint.tree_size)
+        await self._prune()
         return candidate
 
-
-def _build(transaction: Transaction, at: datetime, terms: Terms) -> Candidate | None:
-    candidate = epochs.build(transaction, at, terms)
-    if candidate is not None:
-        keymap.prune(transaction, candidate.number - _MAPS_KEPT if terms.is_published else candidate.number)
-    return candidate
+    async def _prune(self) -> None:
+        for _ in range(_PRUNINGS if self._past else 0):
+            if await self._registrar.write(keymap.prune, self._past) < keymap.PRUNED_AT_ONCE:
+                self._past = 0
+                break

@@ -23,7 +23,6 @@ A = TypeVar("A", Model, Image)
 
 _POLICY: Final = columns(PolicyRow)
 
-_ALL_MODELS: Final = Statement(select(col(ModelRow.digest)))
 _IMAGE_CHANGES: Final = Statement(select(func.coalesce(func.sum(col(ImageRow.version) - 1), 0)))
 
 _NEWEST: Final = select(col(PolicyRow.name), func.max(col(PolicyRow.version))).group_by(col(PolicyRow.name))
@@ -35,11 +34,6 @@ _DIGEST_IN_FORCE: Final = Statement(
     .where(col(PolicyRow.name) == bindparam("of_name"))
     .order_by(col(PolicyRow.version).desc())
     .limit(1)
-)
-_FIND_VERSION: Final = Statement(
-    select(*_POLICY).where(
-        col(PolicyRow.name) == bindparam("of_name"), col(PolicyRow.version) == bindparam("of_version")
-    )
 )
 _DIGESTS_IN_FORCE: Final = Statement(
     select(col(PolicyRow.name), col(PolicyRow.digest))
@@ -150,12 +144,6 @@ def list_models(transaction: Transaction, *, limit: int = 100, cursor: str | Non
     return _list(transaction, _MODELS, limit, cursor)
 
 
-def models_in_force(transaction: Transaction) -> frozenset[bytes]:
-    """Return the digests of all models that are approved and not revoked."""
-    revoked = revocations.values_of(transaction, RevocationKind.MODEL)
-    return frozenset(row[0] for row in transaction.all(_ALL_MODELS) if row[0].hex() not in revoked)
-
-
 def approve_image(
     transaction: Transaction,
     digest: bytes,
@@ -214,15 +202,12 @@ def approve_policy(transaction: Transaction, name: str, version: int, text: byte
     return Policy(name=name, version=version, digest=digest, text=text, approved_by=by, approved_at=at)
 
 
-def find_policy(transaction: Transaction, name: str, version: int | None = None) -> Policy | None:
-    """Return the version of a policy that is in force, or an earlier one.
+def find_policy(transaction: Transaction, name: str) -> Policy | None:
+    """Return the version of a policy that is in force.
 
     Raises `Unavailable` (`registry.integrity`) where its text is not what was approved.
     """
-    if version is None:
-        row = transaction.one(_IN_FORCE, of_name=name)
-    else:
-        row = transaction.one(_FIND_VERSION, of_name=name, of_version=version)
+    row = transaction.one(_IN_FORCE, of_name=name)
     return _policy(row) if row else None
 
 

@@ -13,7 +13,6 @@ from attestd.registry.integrity import intact
 from attestd.registry.tables import ChallengeRow, columns
 from attestd.registry.values import Challenge
 
-SIZE: Final = 32
 # That one provider may have open at a time: as many machines attest at once, and a table cannot be filled.
 MOST: Final = 1000
 
@@ -31,6 +30,9 @@ _FIND: Final = Statement(select(*STATE).where(col(ChallengeRow.value) == bindpar
 _CONSUME: Final = Statement(
     update(ChallengeRow).where(col(ChallengeRow.value) == bindparam("of_value")).values(consumed_at=bindparam("at"))
 )
+_CUT_OFF: Final = Statement(
+    update(ChallengeRow).where(col(ChallengeRow.consumed_at).is_(None)).values(consumed_at=bindparam("at"))
+)
 _PRUNE: Final = Statement(
     delete(ChallengeRow).where(
         col(ChallengeRow.value).in_(
@@ -44,7 +46,7 @@ _PRUNE: Final = Statement(
 
 
 def issue(transaction: Transaction, value: bytes, provider: str, *, expires_at: datetime, at: datetime) -> Challenge:
-    """Write down a challenge of `SIZE` random bytes that was made for a provider.
+    """Write down a challenge of random bytes that was made for a provider.
 
     Raises `RequestRefused` (`challenge.limit`) where `MOST` others of that provider can still be answered.
     """
@@ -82,6 +84,11 @@ def answerable(value: bytes, state: Row | None, provider: str, at: datetime) -> 
 def consume(transaction: Transaction, value: bytes, at: datetime) -> None:
     """Answer a challenge that is `answerable`."""
     transaction.run(_CONSUME, of_value=value, at=to_micros(at))
+
+
+def cut_off(transaction: Transaction, at: datetime) -> None:
+    """Take every challenge that was issued for answered, because nobody knows any more which of them were."""
+    transaction.run(_CUT_OFF, at=to_micros(at))
 
 
 def prune(transaction: Transaction, before: datetime, most: int = 500) -> int:

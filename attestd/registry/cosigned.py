@@ -15,7 +15,7 @@ from attestd.registry.database import Transaction
 from attestd.registry.epochs import Signature
 from attestd.registry.integrity import damaged
 from attestd.transparency.checkpoint import Checkpoint
-from attestd.transparency.record import Image, Model, Record
+from attestd.transparency.record import Approve, Image, Model, Record, Renew, Resume
 
 # The contract's clock may be behind ours by so many seconds, and may be taken to be by as many.
 _SKEW: Final = 60
@@ -68,8 +68,9 @@ def adopt(
         raise NotAuthentic(Reason.COSIGN_HISTORY, found=now.log_root.hex(), wanted=checkpoint.log_root.hex())
     if now.map_root != (checkpoint.map_root or keymap.NO_KEYS):
         raise NotAuthentic(Reason.COSIGN_MAP, found=now.map_root.hex(), wanted=(checkpoint.map_root or b"").hex())
-    keymap.prune(transaction, checkpoint.epoch)
-    epochs.adopt(transaction, checkpoint, note, signature, at)
+    while keymap.prune(transaction, checkpoint.epoch) == keymap.PRUNED_AT_ONCE:
+        pass
+    epochs.adopt(transaction, checkpoint, note, [signature], at)
     return signature
 
 
@@ -83,6 +84,19 @@ def is_approved(transaction: Transaction, digest: bytes, kind: type[Model | Imag
         return False
     said = leaf.said()
     return isinstance(said, kind) and said.digest == digest and said.state == "approved"
+
+
+def said_before(transaction: Transaction, key: bytes) -> list[Record]:
+    """Return what the log held here says of a key, oldest first; where the key is in the map, the last of it alone.
+
+    It came there past a look at all of it.
+    """
+    last = log.last(transaction, key)
+    if last is None:
+        return []
+    if isinstance(said := last.said(), Approve | Renew | Resume):
+        return [said]
+    return [leaf.said() for index in log.find(transaction, key) for leaf in log.leaves(transaction, index, 1)]
 
 
 def state(transaction: Transaction) -> sequencing.Sequenced:

@@ -164,6 +164,10 @@ class Changes(ABC):
         """Return a number that differs once anything announced has been committed; null while that is not known."""
 
     @abstractmethod
+    def clock(self) -> float | None:
+        """Return the time by the clock that all processes share, POSIX seconds; null where it is this machine's."""
+
+    @abstractmethod
     def committed(self) -> None:
         """Take note that this process committed something announced, before anybody is told so."""
 

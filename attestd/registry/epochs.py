@@ -18,7 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import bindparam, func, insert, null, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, null, or_, select, tuple_, update
 from sqlmodel import col
 
 from attestd.registry import catalogue, keys, log, sequencing
@@ -26,15 +26,16 @@ from attestd.registry.database import Row, Statement, Transaction
 from attestd.registry.decided import keys_distrusted, keys_trusted, require_decided
 from attestd.registry.instants import from_micros, to_micros
 from attestd.registry.integrity import damaged, intact, seal
-from attestd.registry.tables import EpochRow, EpochSignatureRow, columns
+from attestd.registry.sequencing import Sequenced
+from attestd.registry.tables import EpochRow, EpochSignatureRow, MessageRow, columns
 from attestd.transparency.checkpoint import Checkpoint, load_map_root
 
 _DOMAIN: Final = "attestd/epoch/v1"
 _EMPTY_MAP: Final = bytes(32)
 # So many records are looked at for one that takes trust from a key; more of them are reason enough.
 _LOOKED_AT: Final = 1000
-# A key that expires leaves the map in the next epoch; the others of that moment in those after it.
-_EXPIRED_AT_ONCE: Final = 5000
+# What is done at once before an epoch is built: a fraction of a second, for which other writers wait.
+_PREPARED_AT_ONCE: Final = 500
 
 
 class EpochState(StrEnum):
@@ -89,6 +90,7 @@ class Terms:
     validity: int
     note: Callable[[int, bytes], bytes]  # signs a size and a root as the log's own
     is_published: bool = True  # without a chain, what was signed for one is given up when it has expired
+    void: Callable[[], int | None] = lambda: None  # number of the epoch on chain, where readers refuse it
 
 
 _ROW: Final = columns(EpochRow)
@@ -132,7 +134,16 @@ _AFTER: Final = Statement(
 _CANDIDATES: Final = Statement(
     select(func.coalesce(func.max(col(EpochRow.candidate)), 0)).where(col(EpochRow.number) == bindparam("of_number"))
 )
-_LAST_ISSUED: Final = Statement(select(func.coalesce(func.max(col(EpochRow.issued_at)), 0)))
+_SIGNED: Final = tuple_(col(EpochRow.number), col(EpochRow.candidate)).in_(
+    select(col(EpochSignatureRow.number), col(EpochSignatureRow.candidate)).where(
+        col(EpochSignatureRow.number) >= bindparam("from_number")
+    )
+)
+_LAST_ISSUED: Final = Statement(
+    select(func.coalesce(func.max(col(EpochRow.issued_at)), 0))
+    .where(col(EpochRow.number) >= bindparam("from_number"))
+    .where(or_(col(EpochRow.state) == EpochState.CONFIRMED.value, _SIGNED))
+)
 _HIGHEST: Final = Statement(select(func.coalesce(func.max(col(EpochRow.number)), 0)))
 _INSERT: Final = Statement(insert(EpochRow))
 _LAPSE: Final = Statement(
@@ -168,6 +179,13 @@ _SIGNATURES: Final = Statement(
     .order_by(col(EpochSignatureRow.verifier))
 )
 _SIGN: Final = Statement(insert(EpochSignatureRow))
+_ABOVE: Final = select(col(EpochRow.number), col(EpochRow.candidate)).where(
+    col(EpochRow.tree_size) > bindparam("above")
+)
+_FORGET: Final = tuple(
+    Statement(delete(table).where(tuple_(col(table.number), col(table.candidate)).in_(_ABOVE)))
+    for table in (MessageRow, EpochSignatureRow, EpochRow)
+)
 
 
 @intact("an epoch")
@@ -218,8 +236,12 @@ def confirmed(transaction: Transaction, most: int = 2**32) -> Candidate | None:
 
 
 def newest(transaction: Transaction) -> Candidate | None:
-    """Return the candidate that was built last: what the log and the map are by now, on chain or not."""
-    return last_of_number(transaction, sequencing.state(transaction).epoch)
+    """Return the candidate that was built last: what the log and the map are by now, on chain or not.
+
+    While the next one is prepared, that is the one before it.
+    """
+    number = sequencing.state(transaction).epoch
+    return last_of_number(transaction, number) or last_of_number(transaction, number - 1)
 
 
 def last_of_number(transaction: Transaction, number: int) -> Candidate | None:
@@ -266,40 +288,67 @@ def signatures(transaction: Transaction, candidate: Candidate) -> tuple[Signatur
     return tuple(Signature(*row) for row in rows)
 
 
+def require_sound(transaction: Transaction) -> None:
+    """Look at the end of the log as `sequencing.require_sound` does, and whether it goes on from what is on chain.
+
+    Raises `Unavailable` (`registry.integrity`).
+    """
+    sequencing.require_sound(transaction)
+    known = confirmed(transaction)
+    if known is not None and log.root(transaction, known.checkpoint.tree_size) != known.checkpoint.log_root:
+        raise damaged(f"the log of epoch {known.number}")
+
+
+def prepare(transaction: Transaction, at: datetime, terms: Terms, end: int = 0) -> int | None:
+    """Do a part of what `build` would do at once, which could take long: the writes of others come between the parts.
+
+    Returns null when the rest is for `build`, and before that what to call it with as `end` the next time: where the
+    log ended when this began, because it may grow as fast as it is sequenced. Raises as `build` does.
+    """
+    if _stands(transaction, at, terms):
+        return None
+    if keys.expire(transaction, at, most=_PREPARED_AT_ONCE) == _PREPARED_AT_ONCE:
+        return end
+    end, before = end or log.size(transaction), sequencing.state(transaction).size
+    if end - before <= _PREPARED_AT_ONCE:
+        return None
+    number = _due(transaction, at, terms)
+    if number is None:
+        return None
+    _advance(transaction, number, at, most=_PREPARED_AT_ONCE)
+    return end
+
+
 def build(transaction: Transaction, at: datetime, terms: Terms) -> Candidate | None:
     """Build the next candidate where one is due; null where one is live or nothing asks for another.
 
     (1) Nothing takes the place of a candidate that may still land.
     (2) What has expired leaves the map.
-    (3) An epoch is due at once where trust was taken from a key or another policy came into force, after the interval
-        where anything else was decided, and otherwise in time before the last one expires.
+    (3) An epoch is due at once where trust was taken from a key, another policy came into force or other verifiers did,
+        after the interval where anything else was decided, and otherwise in time before the last one expires.
     (4) Every new record rests on what the registry holds: `require_decided`.
     (5) The log is sequenced and the map brought up to date; the candidate states both.
 
     Raises `Unavailable` (`registry.integrity`) where a record, or what it rests on, is not what was decided. Then
     nothing is built until that is repaired.
     """
-    standing = live(transaction)
-    if standing is not None and (terms.is_published or at.timestamp() <= standing.checkpoint.valid_until):  # (1)
+    if _stands(transaction, at, terms):  # (1)
         return None
-    while keys.expire(transaction, at, most=_EXPIRED_AT_ONCE) == _EXPIRED_AT_ONCE:  # (2)
+    while keys.expire(transaction, at, most=_PREPARED_AT_ONCE) == _PREPARED_AT_ONCE:  # (2)
         pass
-    below, policies = confirmed(transaction), catalogue.policies_digest(transaction)
-    last = unsigned(transaction) or below
-    if last is not None and not _is_due(transaction, last, policies, at, terms):  # (3)
+    number = _due(transaction, at, terms)
+    if number is None:  # (3)
         return None
-    number = 1 if below is None else below.number + 1
-    before = sequencing.state(transaction).size
-    sequenced = sequencing.advance(transaction, number)  # (5)
-    require_decided(transaction, before, sequenced.size, at)  # (4); where it fails, (5) is undone with it
-    ((issued,),) = transaction.all(_LAST_ISSUED)
+    sequenced = _advance(transaction, number, at)  # (4), (5)
+    # Not before what is on chain, or may be for a while. What nobody has signed may be of a clock that was wrong.
+    ((issued,),) = transaction.all(_LAST_ISSUED, from_number=number - 1)
     issued_at = max(int(at.timestamp()), issued)
     checkpoint = Checkpoint(
         epoch=number,
         tree_size=sequenced.size,
         log_root=sequenced.log_root,
         map_root=load_map_root(sequenced.map_root),
-        policy_digest=policies,
+        policy_digest=catalogue.policies_digest(transaction),
         issued_at=issued_at,
         valid_until=issued_at + terms.validity,
     )
@@ -307,8 +356,32 @@ def build(transaction: Transaction, at: datetime, terms: Terms) -> Candidate | N
     return _insert(transaction, checkpoint, terms.note(sequenced.size, sequenced.log_root), at)
 
 
-def _is_due(transaction: Transaction, last: Candidate, policies: bytes, at: datetime, terms: Terms) -> bool:
-    if policies != last.checkpoint.policy_digest:
+def _stands(transaction: Transaction, at: datetime, terms: Terms) -> bool:
+    """Tell whether there is a candidate that may still land."""
+    standing = live(transaction)
+    return standing is not None and (terms.is_published or at.timestamp() <= standing.checkpoint.valid_until)
+
+
+def _due(transaction: Transaction, at: datetime, terms: Terms) -> int | None:
+    """Return the number of the epoch that is due, if one is."""
+    below = confirmed(transaction)
+    last = unsigned(transaction) or below
+    if last is not None and not _is_over(transaction, last, at, terms):
+        return None
+    return 1 if below is None else below.number + 1
+
+
+def _advance(transaction: Transaction, number: int, at: datetime, *, most: int = sequencing.MOST) -> Sequenced:
+    """Sequence for an epoch what rests on what was decided; where something does not, that is undone with it."""
+    before = sequencing.state(transaction).size
+    sequenced = sequencing.advance(transaction, number, most=most)
+    require_decided(transaction, before, sequenced.size, at)
+    return sequenced
+
+
+def _is_over(transaction: Transaction, last: Candidate, at: datetime, terms: Terms) -> bool:
+    """Tell whether another has to come after the last one."""
+    if last.number == terms.void() or catalogue.policies_digest(transaction) != last.checkpoint.policy_digest:
         return True
     waiting = log.size(transaction) - last.checkpoint.tree_size
     age = abs((at - last.built_at).total_seconds())  # a clock that was set back must not stop everything
@@ -348,30 +421,34 @@ def _insert(transaction: Transaction, checkpoint: Checkpoint, note: bytes, at: d
 def sign(transaction: Transaction, candidate: Candidate, new: Sequence[Signature]) -> bool:
     """Keep signatures over a candidate; the first of them make it live.
 
-    False, and nothing kept, where another has taken its place, or it has lapsed.
+    False, and nothing kept, where another has taken its place, it has lapsed, or, before the first signature, it is
+    outdated: then another takes its place at once, and not when it has expired.
     """
-    transaction.run(_SHOW, **_name(candidate))
+    if live(transaction) is None and not is_outdated(transaction, candidate):
+        transaction.run(_SHOW, **_name(candidate))
     standing = live(transaction)
     if standing is None or _name(standing) != _name(candidate):
         return False
-    known = {signature.verifier for signature in signatures(transaction, candidate)}
-    for one in new:
-        if one.verifier not in known:
-            transaction.run(
-                _SIGN,
-                number=candidate.number,
-                candidate=candidate.candidate,
-                verifier=one.verifier,
-                signature=one.signature,
-            )
+    _keep(transaction, candidate, new)
     return True
 
 
-def adopt(transaction: Transaction, checkpoint: Checkpoint, note: bytes, signature: Signature, at: datetime) -> None:
-    """Keep a candidate that another registry has built, with a signature over it that makes it live."""
-    candidate = _insert(transaction, checkpoint, note, at)
+def _keep(transaction: Transaction, candidate: Candidate, new: Sequence[Signature]) -> None:
+    known = {signature.verifier for signature in signatures(transaction, candidate)}
+    for one in new:
+        if one.verifier not in known:
+            transaction.run(_SIGN, number=candidate.number, candidate=candidate.candidate, **asdict(one))
+
+
+def adopt(
+    transaction: Transaction, checkpoint: Checkpoint, note: bytes, new: Sequence[Signature], at: datetime
+) -> Candidate:
+    """Keep a candidate that was built elsewhere, or here and forgotten, with signatures over it that make it live."""
+    found = (one for one in of_number(transaction, checkpoint.epoch) if one.checkpoint == checkpoint)
+    candidate = next(found, None) or _insert(transaction, checkpoint, note, at)
     transaction.run(_SHOW, **_name(candidate))
-    transaction.run(_SIGN, number=candidate.number, candidate=candidate.candidate, **asdict(signature))
+    _keep(transaction, candidate, new)
+    return candidate
 
 
 def confirm(transaction: Transaction, candidate: Candidate, coordinates: Coordinates) -> None:
@@ -400,6 +477,15 @@ def lapse(transaction: Transaction, number: int) -> int:
     after its successor either, because they were issued before it.
     """
     return transaction.run(_LAPSE, from_number=number)
+
+
+def forget(transaction: Transaction, size: int) -> None:
+    """Forget every candidate with more records than so many, and what was to bring it to the chain.
+
+    They state a log that there is not, because others have the indexes of its records.
+    """
+    for statement in _FORGET:
+        transaction.run(statement, above=size)
 
 
 def highest(transaction: Transaction) -> int:

@@ -20,6 +20,8 @@ from attestd.tvm.cell import Cell
 
 # The root of a map without keys, as the chain has it.
 NO_KEYS: Final = bytes(32)
+# An epoch leaves about 20 nodes behind for each key that it changes.
+PRUNED_AT_ONCE: Final = 2_000
 
 _NODE: Final = Statement(select(col(MapNodeRow.node)).where(col(MapNodeRow.hash) == bindparam("of_hash")))
 _DROP: Final = Statement(delete(MapNodeRow).where(col(MapNodeRow.hash) == bindparam("of_hash")))
@@ -63,7 +65,7 @@ def prove(transaction: Transaction, root: bytes, key_id: bytes) -> Cell | None:
     return keymap.prove(_optional(root), key_id, reader(transaction))
 
 
-def prune(transaction: Transaction, before_epoch: int, *, most: int = 10_000) -> int:
+def prune(transaction: Transaction, before_epoch: int, *, most: int = PRUNED_AT_ONCE) -> int:
     """Forget at most so many nodes that only maps of epochs before `before_epoch` have; return how many those were."""
     rows = transaction.all(_PRUNABLE, last=before_epoch, most=most)
     named = [{"of_hash": row[0]} for row in rows]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlmodel import col
 
 from attestd.errors import Malformed
@@ -21,7 +21,7 @@ from attestd.registry.tables import LogRow, LogTileRow, columns
 from attestd.transparency import merkle
 from attestd.transparency.merkle import HASH_SIZE
 from attestd.transparency.record import Approve, Record, Refuse, Renew, dump_record, load_record
-from attestd.transparency.tiles import TILE_WIDTH, dump_entries, tile_hashes, tile_width
+from attestd.transparency.tiles import TILE_HEIGHT, TILE_WIDTH, dump_entries, tile_hashes, tile_width
 
 _TILE_SIZE: Final = TILE_WIDTH * HASH_SIZE
 _DOMAIN: Final = "attestd/log-tile/v1"
@@ -57,6 +57,12 @@ _LAST: Final = Statement(
 _PLACE: Final = (col(LogTileRow.level) == bindparam("of_level"), col(LogTileRow.index) == bindparam("of_index"))
 _TILE: Final = Statement(select(col(LogTileRow.hashes), col(LogTileRow.seal)).where(*_PLACE))
 _ADD_TILE: Final = Statement(insert(LogTileRow))
+_CUT: Final = Statement(delete(LogRow).where(col(LogRow.index) >= bindparam("first")))
+_DROP_TILES: Final = Statement(
+    delete(LogTileRow).where(
+        col(LogTileRow.level) == bindparam("of_level"), col(LogTileRow.index) >= bindparam("first")
+    )
+)
 _WIDEN: Final = Statement(update(LogTileRow).where(*_PLACE).values(hashes=bindparam("hashes"), seal=bindparam("seal")))
 
 
@@ -143,6 +149,23 @@ def extend(transaction: Transaction, old: int, hashes: Sequence[bytes]) -> bytes
         added = _widen(transaction, level, first, added)
         level, first = level + 1, first // TILE_WIDTH
     return root(transaction, old + len(hashes))
+
+
+def narrow(transaction: Transaction, size_: int) -> None:
+    """Leave no more in the tiles than the tree of the first so many leaves. Raises as `extend` does."""
+    level = 0
+    while _sound_tile(transaction, level, 0):
+        last, width = divmod(size_ >> TILE_HEIGHT * level, TILE_WIDTH)
+        kept = _sound_tile(transaction, level, last)[: width * HASH_SIZE]
+        transaction.run(_DROP_TILES, of_level=level, first=last)
+        if kept:
+            transaction.run(_ADD_TILE, level=level, index=last, hashes=kept, seal=_seal(level, last, kept))
+        level += 1
+
+
+def cut(transaction: Transaction, size_: int) -> None:
+    """Remove all but the first so many records, none of which is sequenced: only where others have their indexes."""
+    transaction.run(_CUT, first=size_)
 
 
 def root_with(transaction: Transaction, old: int, hashes: Iterable[bytes]) -> bytes:

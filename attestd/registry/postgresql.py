@@ -269,6 +269,7 @@ class PostgresChanges(Changes):
         self._lock = Lock()
         self._generation = 0
         self._heard = float("-inf")
+        self._ahead: float | None = None  # the server's clock, beyond the monotonic one
         self._stopped = Event()
         self._woken, self._waker = socket.socketpair()
         self._thread = Thread(target=self._run, name="attestd-changes", daemon=True)
@@ -277,6 +278,10 @@ class PostgresChanges(Changes):
     def generation(self) -> int | None:
         """Return how many changes were heard of; null while the listener may have missed one."""
         return self._generation if monotonic() - self._heard < _SILENCE else None
+
+    def clock(self) -> float | None:
+        """Return the server's time, wrong by as much as its last answer took; null until it has answered once."""
+        return None if self._ahead is None else monotonic() + self._ahead
 
     def committed(self) -> None:
         """Count this process's own change before it is acknowledged, not when its echo arrives."""
@@ -310,7 +315,9 @@ class PostgresChanges(Changes):
         while not self._stopped.is_set():
             asked = monotonic()
             # The answer follows every notification that was committed before the question.
-            driver.execute("SELECT 1")
+            row = driver.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+            if row is not None:
+                self._ahead = row[0] - monotonic()
             while driver.pgconn.notifies():  # those that came together with the end of the answer
                 self.committed()
             self._heard = asked

@@ -100,7 +100,7 @@ _SETTLE: Final = Statement(
 )
 _REOPEN: Final = Statement(
     update(MessageRow)
-    .where(col(MessageRow.number) > bindparam("above"), col(MessageRow.valid_until) >= bindparam("utime"))
+    .where(col(MessageRow.number) > bindparam("above"))
     .where(col(MessageRow.state) != MessageState.WAITING.value)
     .values(state=MessageState.WAITING.value)
 )
@@ -115,15 +115,27 @@ _LAST_COST: Final = Statement(
 )
 
 
+def held(transaction: Transaction) -> Lease | None:
+    """Return the lease that was taken last, whether it is over or not."""
+    row = transaction.one(_LEASE, of_name=_NAME)
+    return _lease(row) if row else None
+
+
+def is_free(transaction: Transaction, holder: str, at: datetime) -> bool:
+    """Tell whether a process could take the lease now."""
+    known = held(transaction)
+    return known is None or known.holder == holder or known.expires_at <= at
+
+
 def lead(transaction: Transaction, holder: str, at: datetime, *, seconds: int) -> Lease | None:
     """Take the lease, or keep it for longer; null while another holds it."""
-    held = _held(transaction)
-    if held is not None and held.holder != holder and held.expires_at > at:
+    if not is_free(transaction, holder, at):
         return None
-    token = 1 if held is None else held.token + (held.holder != holder)
+    known = held(transaction)
+    token = 1 if known is None else known.token + (known.holder != holder)
     lease = Lease(holder, token, at + timedelta(seconds=seconds))
-    statement = _FIRST if held is None else _TAKE
-    name = {"name" if held is None else "of_name": _NAME}
+    statement = _FIRST if known is None else _TAKE
+    name = {"name" if known is None else "of_name": _NAME}
     transaction.run(statement, **name, holder=holder, token=token, expires_at=to_micros(lease.expires_at))
     return lease
 
@@ -137,16 +149,16 @@ def led(
     **kwargs: P.kwargs,
 ) -> T:
     """Do what only the leader may. Raises `Unavailable` (`chain.lease_lost`) where that is another by now."""
-    held = _held(transaction)
-    if held is None or (held.holder, held.token) != (lease.holder, lease.token):
+    known = held(transaction)
+    if known is None or (known.holder, known.token) != (lease.holder, lease.token):
         raise Unavailable(Reason.LEASE_LOST, found="the lease of another process", wanted="the lease that was taken")
     return function(transaction, *args, **kwargs)
 
 
 def resign(transaction: Transaction, lease: Lease, at: datetime) -> None:
     """Give the lease back, so that another need not wait for its end."""
-    held = _held(transaction)
-    if held is not None and (held.holder, held.token) == (lease.holder, lease.token):
+    known = held(transaction)
+    if known is not None and (known.holder, known.token) == (lease.holder, lease.token):
         # The token stays where it is: the next holder's is another.
         transaction.run(_TAKE, of_name=_NAME, holder="", token=lease.token, expires_at=to_micros(at))
 
@@ -174,9 +186,9 @@ def settle(transaction: Transaction, message: Message, state: MessageState, *, c
     transaction.run(_SETTLE, of_hash=message.hash, state=state.value, cost=cost, outcome=outcome)
 
 
-def reopen(transaction: Transaction, above: int, utime: int) -> int:
-    """Let messages for numbers above wait again, if they can still land: the blocks in which they did are gone."""
-    return transaction.run(_REOPEN, above=above, utime=utime)
+def reopen(transaction: Transaction, above: int) -> int:
+    """Let messages for numbers above wait again: blocks are gone, and what comes of them is found out anew."""
+    return transaction.run(_REOPEN, above=above)
 
 
 def open_messages(transaction: Transaction) -> tuple[Message, ...]:
@@ -205,11 +217,6 @@ def last_cost(transaction: Transaction) -> int:
 def _lease(row: Row) -> Lease:
     holder, token, expires_at = row
     return Lease(holder, token, from_micros(expires_at))
-
-
-def _held(transaction: Transaction) -> Lease | None:
-    row = transaction.one(_LEASE, of_name=_NAME)
-    return _lease(row) if row else None
 
 
 @intact("a message")

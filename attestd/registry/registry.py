@@ -80,6 +80,10 @@ class Registry:
         """
         return self._changes.generation()
 
+    def clock(self) -> float | None:
+        """Return the time by the clock that all processes share, POSIX seconds; null where it is this machine's."""
+        return self._changes.clock()
+
     @property
     def delay(self) -> float:
         """How many seconds after a commit no process keeps an answer any more that it has changed."""

@@ -68,6 +68,20 @@ def advance(transaction: Transaction, epoch: int, *, most: int = MOST) -> Sequen
     return after
 
 
+def rewind(transaction: Transaction, size: int) -> None:
+    """Let tiles and map be what they were when so many records were sequenced. Raises as `advance` does."""
+    now = state(transaction)
+    if size == now.size:
+        return
+    undone = {}
+    for key_id in changes(leaf.said() for leaf in log.leaves(transaction, size, now.size - size)):
+        last = log.last(transaction, key_id, size)
+        undone[key_id] = None if last is None else changes([last.said()])[key_id]
+    map_root = keymap.apply(transaction, now.epoch, now.map_root, undone)
+    log.narrow(transaction, size)
+    store(transaction, Sequenced(now.epoch, size, log.root(transaction, size), map_root))
+
+
 def store(transaction: Transaction, after: Sequenced) -> None:
     """Write how far it went."""
     said = dict(zip(SequencedRow.model_fields, (1, *astuple(after)), strict=False))

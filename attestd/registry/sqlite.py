@@ -244,6 +244,10 @@ class SqliteChanges(Changes):
                 self._data_version, self._generation = -1, None
             return self._generation
 
+    def clock(self) -> float | None:
+        """Return null: a file is shared on one machine only."""
+        return None
+
     def committed(self) -> None:
         """Nothing to do: SQLite counts."""
 

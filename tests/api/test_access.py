@@ -1,9 +1,12 @@
 """Who may do what: API keys, roles, listeners, limits."""
 
+import logging
+
 import httpx
 import pytest
 
 from attestd.api.limits import RateLimit
+from attestd.api.logs import FIELDS
 from attestd.evidence import dump_evidence_json
 from attestd.registry import challenges
 from tests.api.world import Clock, Provider, Start, World, reason_of
@@ -23,6 +26,8 @@ ADMIN_CALLS = [
     ("DELETE", "/v1/api-keys/0123456789abcdef"),
     ("GET", "/v1/audit"),
 ]
+# What changes whom attestd trusts: governed sets, policies, revocations.
+GOVERNING_CALLS = [call for call in ADMIN_CALLS if call[0] == "PUT" or call == ("POST", "/v1/revocations")]
 KEYED_CALLS = [
     ("POST", "/v1/challenges"),
     ("POST", "/v1/evidence"),
@@ -132,6 +137,29 @@ class TestRoles:
         answer = httpx.post(shared.service.admin_url + "/v1/providers", headers={"authorization": token}, json={})
         assert (answer.status_code, reason_of(answer)) == (403, "access.forbidden")
 
+    @pytest.mark.parametrize(("method", "path"), GOVERNING_CALLS)
+    @pytest.mark.parametrize("role", ["provider", "auditor"])
+    def test_who_is_no_administrator_governs_nothing(
+        self, shared: World, provider: Provider, role: str, method: str, path: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """R12: refused, and who tried is in the log, by the key that was used.
+
+        The audit trail has what was done: whoever has a key could else fill it.
+        """
+        caplog.set_level(logging.INFO, "attestd.api.edge")
+        token = provider.token if role == "provider" else shared.auditor().headers["authorization"].split()[1]
+        lists = [f"/v1/{name}" for name in ("models", "images", "policies")]
+        before = [shared.public.get(path).content for path in lists], shared.admin.get("/v1/audit").content
+        bearer = {"authorization": f"Bearer {token}"}
+        answer = httpx.request(method, shared.service.admin_url + path, headers=bearer, content=b"{}")
+        assert (answer.status_code, reason_of(answer)) == (403, "access.forbidden")
+        assert ([shared.public.get(path).content for path in lists], shared.admin.get("/v1/audit").content) == before
+        (tried,) = (vars(one)[FIELDS] for one in caplog.records if getattr(one, FIELDS, {}).get("status") == 403)
+        assert (tried["api_key"], tried["reason"]) == (token.split("_")[1], "access.forbidden")
+        assert tried["method"] == method
+        assert path.startswith(tried["route"].partition("{")[0])
+        assert tried["provider"] == (provider.id if role == "provider" else None)
+
     def test_an_administrator_is_no_provider(self, shared: World) -> None:
         admin = shared.client(shared.service.public_url, shared.admin_token)
         answer = admin.post("/v1/challenges")
@@ -146,6 +174,15 @@ class TestRoles:
 
 
 class TestListeners:
+    def test_no_call_makes_a_key_trusted_but_evidence(self, shared: World) -> None:
+        """R01: an administrator may take trust away, and has nothing to say about a key, an epoch or the log."""
+        for http in (shared.public, shared.admin):
+            paths = http.get("/openapi.json").json()["paths"]
+            writing = {path for path, calls in paths.items() if calls.keys() & {"post", "put", "patch", "delete"}}
+            named = {path for path in writing if set(path.split("/")) & {"keys", "log", "epochs", "chain", "results"}}
+            assert writing
+            assert not named
+
     @pytest.mark.parametrize(("method", "path"), ADMIN_CALLS)
     def test_admin_routes_are_not_on_the_public_listener(self, shared: World, method: str, path: str) -> None:
         admin = shared.client(shared.service.public_url, shared.admin_token)

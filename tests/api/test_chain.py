@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from attestd.chain.ledger import AccountStatus, SeenAccount, SeenRegistry
 from attestd.chain.reading import load_key_proof
 from attestd.chain.state import CODE_HASH
 from attestd.errors import Reason
@@ -26,6 +27,8 @@ from attestd.tvm.boc import load_boc
 from tests.api.epochs import GLOBAL_ID, REGISTRY, VERIFIERS, build, land
 from tests.api.test_log import alter
 from tests.api.world import Clock, Start, World, new_key, reason_of
+
+NOBODYS = bytes(range(100, 132))
 
 
 def register(world: World) -> str:
@@ -302,9 +305,29 @@ class TestProof:
         answer = own.public.get(f"/v1/keys/{key_id}", params={"proof": "true"})
         assert (answer.status_code, reason_of(answer)) == (503, "registry.integrity")
 
-    def test_of_what_was_never_seen_there_is_none(self, own: World, clock: Clock) -> None:
+    def test_of_what_was_never_registered(self, own: World, clock: Clock) -> None:
+        """There is no key to answer for, and a proof of that."""
+        register(own)
+        landed = land(own, clock)
+        answer = own.public.get(f"/v1/keys/{NOBODYS.hex()}", params={"proof": "true"})
+        assert (answer.status_code, reason_of(answer)) == (404, "request.not_found")
+        answer = own.public.get(f"/v1/proofs/{NOBODYS.hex()}")
+        assert answer.headers["cache-control"] == "no-cache"
+        proof = load_key_proof(answer.content, NOBODYS)
+        assert proof.proof is not None
+        assert proof.checkpoint == landed.checkpoint
+        assert lookup(proof.proof, landed.checkpoint.map_root, NOBODYS) is None
+        assert (answer.json()["record"], answer.json()["inclusion"]) == (None, None)
+
+    def test_the_proof_by_itself_and_with_the_key_are_one(self, own: World, clock: Clock) -> None:
+        key_id = register(own)
         land(own, clock)
-        answer = own.public.get(f"/v1/keys/{bytes(32).hex()}", params={"proof": "true"})
+        with_key = own.public.get(f"/v1/keys/{key_id}", params={"proof": "true"}).json()
+        assert own.public.get(f"/v1/proofs/{key_id}").json().items() <= with_key.items()
+
+    @pytest.mark.parametrize("written", [NOBODYS.hex().upper(), NOBODYS.hex()[:-1], f"sha256:{NOBODYS.hex()}", "x"])
+    def test_other_ids_are_none(self, own: World, written: str) -> None:
+        answer = own.public.get(f"/v1/proofs/{written}")
         assert (answer.status_code, reason_of(answer)) == (404, "request.not_found")
 
 
@@ -348,11 +371,15 @@ def secret(folder: Path, name: str) -> str:
 @pytest.fixture
 def published(start: Start, tmp_path: Path) -> World:
     """Return a service that publishes to a chain of which nobody answers."""
+    verifiers = {str(index): key.hex() for index, key in VERIFIERS.items()}
+    return publishing(start, tmp_path, verifiers=verifiers, threshold=1)
+
+
+def publishing(start: Start, tmp_path: Path, **pinned: object) -> World:
     network = tmp_path / "network.json"
     liteserver = {"ip": 0x7F000001, "port": 1, "id": {"@type": "pub.ed25519", "key": b64encode(VERIFIERS[0]).decode()}}
-    own = {"global_id": GLOBAL_ID, "agree": 1, "registry": str(REGISTRY), "threshold": 1}
-    verifiers = {str(index): key.hex() for index, key in VERIFIERS.items()}
-    network.write_text(json.dumps({"liteservers": [liteserver], "attestd": own | {"verifiers": verifiers}}))
+    own = {"global_id": GLOBAL_ID, "agree": 1, "registry": str(REGISTRY), **pinned}
+    network.write_text(json.dumps({"liteservers": [liteserver], "attestd": own}))
     return start(
         chain_network=str(network),
         chain_wallet_key=secret(tmp_path, "wallet"),
@@ -361,6 +388,28 @@ def published(start: Start, tmp_path: Path) -> World:
 
 
 class TestChain:
+    def test_verifiers_that_are_not_pinned_are_those_that_were_seen(self, start: Start, tmp_path: Path) -> None:
+        service = publishing(start, tmp_path)
+        publisher = service.service.site.publishing.publisher
+        assert publisher is not None
+        where = service.public.get("/v1/chain").json()
+        assert (where["verifiers"], where["threshold"]) == ({}, None)
+        account = SeenAccount(
+            seqno=1,
+            utime=1,
+            status=AccountStatus.ACTIVE,
+            balance=0,
+            code_hash=CODE_HASH,
+            last_lt=0,
+            last_hash=bytes(32),
+        )
+        publisher.seen = SeenRegistry(account=account, verifiers=((3, NOBODYS),), threshold=1)
+        for where in (
+            service.public.get("/v1/chain").json(),
+            service.public.get("/.well-known/attestd").json()["chain"],
+        ):
+            assert (where["verifiers"], where["threshold"]) == ({"3": NOBODYS.hex()}, 1)
+
     def test_where_it_is_published_and_what_stands_in_the_way(self, published: World, clock: Clock) -> None:
         """Nobody answers: what is recorded waits, and the reason is told, without what was found."""
         key_id = register(published)
@@ -385,9 +434,10 @@ class TestChain:
     def test_before_the_first_publication_there_is_no_proof(self, published: World, clock: Clock) -> None:
         key_id = register(published)
         build(published, clock)
-        answer = published.public.get(f"/v1/keys/{key_id}", params={"proof": "true"})
-        assert (answer.status_code, reason_of(answer)) == (503, "chain.unpublished")
-        assert answer.headers["retry-after"] == "5"
+        for path in (f"/v1/keys/{key_id}?proof=true", f"/v1/proofs/{key_id}", f"/v1/proofs/{NOBODYS.hex()}"):
+            answer = published.public.get(path)
+            assert (answer.status_code, reason_of(answer)) == (503, "chain.unpublished")
+            assert answer.headers["retry-after"] == "5"
 
     def test_what_is_confirmed_is_not_pending(self, published: World, clock: Clock) -> None:
         register(published)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from attestd.api import protocol, streams
+from attestd.api.edge import address_of
 from attestd.registry import sequencing
 from attestd.transparency.record import load_record
 from tests.api.epochs import build
@@ -183,6 +184,15 @@ class TestEnds:
         until(lambda: own.metric("attestd_change_streams") == 0)
         with stream(own, since=0) as following:  # there is room again, and somebody looks again
             following.events(1)
+
+    def test_whose_they_are_is_told_by_the_network(self) -> None:
+        """A customer has 2^64 addresses of IPv6, and one of IPv4."""
+
+        def of(host: str) -> str:
+            return address_of({"client": (host, 1)})
+
+        assert of("2001:db8::1") == of("2001:db8::ffff:ffff:ffff:ffff") != of("2001:db8:0:1::1")
+        assert of("192.0.2.1") != of("192.0.2.2")
 
     def test_a_stop_ends_them_in_good_order(self, own: World, clock: Clock) -> None:
         build(own, clock)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,7 @@ from attestd.registrar import bootstrap_admin
 from attestd.settings import Settings, now
 from attestd.simulator import Attester, Registry, Vendor
 from tests.acceptance.processes import until
-from tests.api.world import Provider, World, environment, new_key
+from tests.api.world import Provider, World, environment, new_key, world
 from tests.evidence import ROOT
 
 POSTS = 100
@@ -141,6 +142,29 @@ def test_two_processes_on_one_database(tmp_path: Path, postgres_url: str, vendor
         while httpx.get(two.public_url + path).json()["state"] == "active":
             pass
         assert httpx.get(two.public_url + path).json()["state"] == "revoked"
+
+
+@pytest.mark.parametrize("apart", [-600.0, 600.0], ids=["behind", "ahead"])
+def test_r11_a_clock_that_is_not_the_databases(tmp_path: Path, postgres_url: str, apart: float) -> None:
+    """A process that takes another time for the present says nothing of keys, and decides nothing, until it is set."""
+    offset = [0.0]
+
+    def clock() -> datetime:
+        return now() + timedelta(seconds=offset[0])
+
+    with world(tmp_path, clock, database_url=postgres_url, registry_id="simulated:clock") as one:
+        provider = one.provider()
+        offset[0] = apart / 30  # 20 s: by so much clocks may differ
+        evidence = provider.evidence()
+        path = f"/v1/keys/{provider.register()['key']['key_id']}"
+        assert one.public.get(path).json()["state"] == "active"
+        offset[0] = apart
+        for answer in (one.public.get(path), one.public.get("/healthz/ready"), provider.post(evidence)):
+            assert (answer.status_code, answer.json().get("reason")) == (503, "clock.database"), answer.text
+        assert ("behind" if apart < 0 else "ahead of") in one.public.get(path).json()["detail"]
+        offset[0] = apart / 30
+        assert one.public.get(path).json()["state"] == "active"
+        assert provider.post(evidence).status_code == 201
 
 
 class TestProcess:

@@ -369,7 +369,7 @@ class TestWorldIsBad:
         assert own.key(evidence_before["key"]["key_id"])["state"] == "expired"
 
     def test_a_clock_before_the_build_gives_no_verdict(self, own: World, clock: Clock) -> None:
-        """C47."""
+        """C47, F20."""
         provider = own.provider()
         evidence = provider.evidence()
         clock.at = clock.at.replace(year=1970)

@@ -12,7 +12,7 @@ import cbor2
 import httpx
 import pytest
 
-from attestd.api import schemas
+from attestd.api import bodies, schemas
 from attestd.codec import dump_base64, dump_time
 from attestd.evidence import Evidence, GpuEvidence, Scheme, dump_evidence_json
 from attestd.settings import shipped
@@ -663,7 +663,7 @@ def test_devices_by_themselves(gpu: World, provider: Provider, gpus: tuple[GpuAt
         ],
         "policy": TDX,
     }
-    schemas.AppraisalBody.model_validate(body)
+    bodies.AppraisalBody.model_validate(body)
     answer = provider.http.post("/v1/appraisals", json=body)
     assert answer.status_code == 200, answer.text
     result = answer.json()
@@ -712,7 +712,7 @@ def dry(provider: Provider, body: dict[str, Any], *, as_cbor: bool = False) -> h
         kind = {"content-type": "application/cbor"}
         return provider.http.post("/v1/appraisals", content=cbor2.dumps(body), headers=kind)
     written = json.dumps(body, default=dump_base64)
-    schemas.AppraisalBody.model_validate_json(written)
+    bodies.AppraisalBody.model_validate_json(written)
     return provider.http.post("/v1/appraisals", content=written, headers={"content-type": "application/json"})
 
 
@@ -843,5 +843,5 @@ def test_at_a_time_of_the_caller_s_own(bare: World) -> None:
 def test_the_schema_takes_what_the_loader_takes(provider: Provider, gpus: tuple[GpuAttester, ...]) -> None:
     for policy in (TDX, SNP):
         raw = dump_evidence_json(composite(provider, gpus, policy))
-        schemas.EvidenceBody.model_validate_json(raw)
-        schemas.AppraisalBody.model_validate_json(raw)
+        bodies.EvidenceBody.model_validate_json(raw)
+        bodies.AppraisalBody.model_validate_json(raw)

@@ -173,6 +173,7 @@ class TestHealth:
         assert own.public.get("/healthz/ready").json() == {"status": "ready"}
 
     def test_not_ready_with_a_wrong_clock(self, own: World, clock: Clock) -> None:
+        """F20."""
         clock.at = clock.at.replace(year=1970)
         answer = own.public.get("/healthz/ready")
         assert (answer.status_code, reason_of(answer)) == (503, "clock.before_build")

@@ -11,7 +11,7 @@ import cbor2
 import httpx
 import pytest
 
-from attestd.api import schemas
+from attestd.api import bodies, schemas
 from attestd.claims import ProductLine
 from attestd.codec import dump_base64, dump_time
 from attestd.errors import Reason
@@ -1116,7 +1116,7 @@ def forms() -> dict[str, Evidence]:
 
 @pytest.mark.parametrize("name", forms())
 def test_the_schema_takes_what_the_loader_takes(name: str) -> None:
-    schemas.EvidenceBody.model_validate_json(dump_evidence_json(forms()[name]))
+    bodies.EvidenceBody.model_validate_json(dump_evidence_json(forms()[name]))
 
 
 @pytest.mark.parametrize("kind", ["vcek", "vlek"])
@@ -1124,4 +1124,4 @@ def test_the_schema_takes_the_endorsements_that_the_service_takes(kind: Any) -> 
     attester = SnpAttester.of(AmdVendor.of(), replace(CHIPS[GENOA], kind=kind))
     supplied = {name: dump_base64(raw) for name, raw in endorsements_of(attester).items()}
     body = {"cpu": {"tee": "snp", "report": dump_base64(attester.report())}, "endorsements": supplied}
-    schemas.AppraisalBody.model_validate(body)
+    bodies.AppraisalBody.model_validate(body)

@@ -12,6 +12,7 @@ from attestd.signature import ed25519_public_key, ed25519_signing_key, sign_ed25
 from attestd.transparency.checkpoint import Checkpoint, signing_hash
 from attestd.transparency.entry import Entry
 from attestd.transparency.keymap import prove, update
+from attestd.transparency.merkle import Frontier, inclusion_proof, leaf_hash
 from attestd.tvm.address import Address
 from attestd.tvm.boc import dump_boc
 from attestd.tvm.cell import Cell
@@ -50,6 +51,7 @@ class Registry:
     signed_network: int = GLOBAL_ID
     governance: Governance = GOVERNANCE
     code: Cell = CODE
+    leaves: tuple[bytes, ...] = ()  # of the log; without any its root is made up
     data: Cell | None = None
 
     def but(self, **changes: Any) -> "Registry":
@@ -65,13 +67,25 @@ class Registry:
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(
             epoch=self.epoch,
-            tree_size=40,
-            log_root=b"\4" * 32,
+            tree_size=len(self.leaves) or 40,
+            log_root=self.log.root() if self.leaves else b"\4" * 32,
             map_root=self.stored[0],
             policy_digest=b"\5" * 32,
             issued_at=NOW - 60,
             valid_until=self.valid_until,
         )
+
+    @property
+    def log(self) -> Frontier:
+        made = Frontier()
+        made.extend([leaf_hash(leaf) for leaf in self.leaves])
+        return made
+
+    def logged(self, index: int) -> dict[str, Any]:
+        """Write the members of a document that show a record of the log."""
+        path = inclusion_proof(index, len(self.leaves), self.log.hash_at)
+        hashes = [b64encode(one).decode() for one in path]
+        return {"record": self.leaves[index].decode(), "inclusion": {"log_index": index, "hashes": hashes}}
 
     @property
     def signatures(self) -> dict[int, bytes]:

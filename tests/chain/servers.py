@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from attestd.chain import tl
 from attestd.chain.devnet import wire
 from attestd.chain.devnet.adnl import Broken, Connection, ServerKey
 from attestd.chain.devnet.wire import Answer, Call, Reader
@@ -39,13 +40,13 @@ class Server:
                 await self.before(connection)
             while True:
                 packet = Reader(await connection.receive())
-                packet.uint32()
+                packet.u32()
                 query_id = packet.take(32)
-                query = Reader(packet.bytes())
-                query.uint32()
+                query = Reader(packet.text())
+                query.u32()
                 self.asked += 1
-                answer = self.raw(self.answered(Reader(query.bytes())))
-                await connection.send(wire.uint32(Answer.ANSWER) + query_id + wire.text(answer))
+                answer = self.raw(self.answered(Reader(query.text())))
+                await connection.send(tl.uint32(Answer.ANSWER) + query_id + tl.text(answer))
         except Broken:
             pass
         finally:
@@ -59,15 +60,15 @@ class Server:
         match call:
             case Call.GET_MASTERCHAIN_INFO:
                 block = self.head(self.world.head(self.about))
-                return wire.uint32(Answer.MASTERCHAIN_INFO) + wire.block_id(block) + bytes(32 + 68)
+                return tl.uint32(Answer.MASTERCHAIN_INFO) + tl.block_id(block) + bytes(32 + 68)
             case Call.GET_ACCOUNT_STATE:
                 return self.account(query.block_id(), query.account_id())
             case Call.SEND_MESSAGE:
-                self.sent.append(query.bytes())
-                return wire.uint32(Answer.SEND_MSG_STATUS) + wire.uint32(self.status)
+                self.sent.append(query.text())
+                return tl.uint32(Answer.SEND_MSG_STATUS) + tl.uint32(self.status)
             case _:
                 boc = self.pages.pop(0) if self.pages else b""
-                return wire.uint32(Answer.TRANSACTION_LIST) + wire.uint32(0) + wire.text(boc)
+                return tl.uint32(Answer.TRANSACTION_LIST) + tl.uint32(0) + tl.text(boc)
 
     def account(self, block: BlockId, address: Address) -> bytes:
         if block != self.world.head(self.about):
@@ -75,8 +76,8 @@ class Server:
         answer = self.answer(self.world.answer(address))
         if isinstance(answer, bytes):
             return answer
-        head = wire.uint32(Answer.ACCOUNT_STATE) + wire.block_id(answer.block) + wire.block_id(answer.shard_block)
-        return head + wire.text(answer.shard_proof) + wire.text(answer.proof) + wire.text(answer.state)
+        head = tl.uint32(Answer.ACCOUNT_STATE) + tl.block_id(answer.block) + tl.block_id(answer.shard_block)
+        return head + tl.text(answer.shard_proof) + tl.text(answer.proof) + tl.text(answer.state)
 
 
 @asynccontextmanager

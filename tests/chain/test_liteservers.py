@@ -366,6 +366,22 @@ def paged(*pages: bytes) -> Server:
     return Server(WORLD, HERE, pages=list(pages))
 
 
+def test_a_server_that_failed_is_not_waited_for_at_each_page() -> None:
+    """Nor is a connection made for each: a busy account has many pages between two epochs."""
+    connections: list[str] = []
+
+    def named(name: str, *pages: bytes) -> Server:
+        async def connected(connection: Connection) -> None:
+            connections.append(name)
+            if name == "broken":
+                await hang_up(connection)
+
+        return Server(WORLD, HERE, pages=list(pages), before=connected)
+
+    assert len(walk(named("broken"), named("sound", page_of(0, 1), page_of(2, 3), page_of(4)))) == 5
+    assert connections == ["broken", "sound"]
+
+
 def page_of(*items: int) -> bytes:
     return dump_boc(*(HISTORY[item].cell for item in items))
 

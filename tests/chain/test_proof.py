@@ -13,7 +13,7 @@ from attestd.tvm.address import Address
 from attestd.tvm.boc import dump_boc, load_boc
 from attestd.tvm.cell import Builder, Cell, pruned_branch
 from attestd.tvm.proof import merkle_proof, open_proof, prove
-from tests.chain.worlds import GLOBAL_ID, NOW, WHOLE, Stored, World, account_cell, account_path, shard_path
+from tests.chain.worlds import GLOBAL_ID, NOW, SHARD_AGE, WHOLE, Stored, World, account_cell, account_path, shard_path
 
 HERE = Address(0, bytes.fromhex("a5" * 32))
 NEIGHBOUR = Address(0, bytes.fromhex("a4" * 32))
@@ -51,7 +51,12 @@ def test_an_account_that_is_there() -> None:
     # Beyond 32 bits, in which a client library keeps it.
     assert found.account.balance == 5_000_000_000 > 2**32
     assert found.account.status is AccountStatus.ACTIVE
-    assert (found.gen_utime, found.shard_utime, found.block.seqno, found.shard_block.seqno) == (NOW, NOW, 100, 200)
+    assert (found.gen_utime, found.shard_utime, found.block.seqno, found.shard_block.seqno) == (
+        NOW,
+        NOW - SHARD_AGE,
+        100,
+        200,
+    )
     assert (found.last_lt, found.last_hash) == (41, bytes(range(32)))
 
 
@@ -184,9 +189,81 @@ def test_an_account_of_the_masterchain_comes_from_its_own_block() -> None:
     assert "an account of the masterchain" in unproved(replace(answer, shard_block=shard.id), MASTER)
 
 
-def test_no_such_workchain() -> None:
-    elsewhere = Address(5, HERE.hash)
-    assert unproved(WORLD.answer(HERE), elsewhere) == "no workchain 5"
+@pytest.mark.parametrize("workchain", [5, -2])
+def test_no_such_workchain(workchain: int) -> None:
+    elsewhere = Address(workchain, HERE.hash)
+    assert unproved(WORLD.answer(HERE), elsewhere) == f"no workchain {workchain}"
+
+
+def test_as_deep_a_tree_of_shards_as_there_is() -> None:
+    assert proved(WORLD.but(split=60).answer(HERE)).account is not None
+    assert unproved(WORLD.but(split=61).answer(HERE)) == "a deeper tree of shards"
+
+
+def put(at: int, value: int, bits: int) -> Callable[[Cell], Cell]:
+    """Write other bits into a cell."""
+
+    def spoil(cell: Cell) -> Cell:
+        spare, shift = -cell.bits % 8, cell.bits - at - bits
+        whole = int.from_bytes(cell.data) >> spare & ~((1 << bits) - 1 << shift) | value % (1 << bits) << shift
+        return Cell((whole << spare).to_bytes(len(cell.data)), cell.bits, cell.refs)
+
+    return spoil
+
+
+# Where things stand: tag, network, ShardIdent (tag, bits, workchain, prefix) and seqno in a state; in a header tag,
+# version and flags, seqno, vert_seq_no and ShardIdent.
+SPOILT_BLOCKS: dict[str, tuple[str, Callable[[Cell], Cell], str]] = {
+    "tag of the block": ("block", put(0, 0x11EF55AB, 32), "tag 11ef55ab"),
+    "network of the block": ("block", put(32, -3, 32), "a block of the network -3"),
+    "no state update": ("block", lambda cell: Cell(cell.data, cell.bits, cell.refs[:2]), "a block without a state"),
+    "tag of the header": ("info", put(0, 0x9BC7A988, 32), "tag 9bc7a988"),
+    "seqno of the header": ("info", put(80, 999, 32), "a header or state of"),
+    "tag of the header's shard": ("info", put(144, 1, 2), "tag 1"),
+    "prefix of the header's shard": ("info", put(146, 1, 6), "a header or state of"),
+    "workchain of the header": ("info", put(152, 7, 32), "a header or state of (7,"),
+    "tag of the state": ("state", put(0, 0x9023AFE3, 32), "tag 9023afe3"),
+    "network of the state": ("state", put(32, -3, 32), "a block of the network -3"),
+    "tag of the state's shard": ("state", put(64, 1, 2), "tag 1"),
+    "prefix of the state's shard": ("state", put(66, 1, 6), "a header or state of"),
+    "prefix beyond 60 bits": ("state", put(66, 61, 6), "a shard prefix of 61 bits"),
+    "workchain of the state": ("state", put(72, 7, 32), "a header or state of (7,"),
+    "seqno of the state": ("state", put(168, 999, 32), "a header or state of"),
+}
+
+
+@pytest.mark.parametrize("chain", ["master", "shard"])
+@pytest.mark.parametrize("name", SPOILT_BLOCKS)
+def test_a_block_of_which_one_thing_is_wrong(name: str, chain: str) -> None:
+    """Its hashes are those of what it is, and the block that was asked for is this one."""
+    part, spoil, found = SPOILT_BLOCKS[name]
+    assert found in unproved(WORLD.but(spoil={f"{chain} {part}": spoil}).answer(HERE))
+
+
+@pytest.mark.parametrize(
+    ("part", "spoil", "found"),
+    [("extra", put(0, 0xCC27, 16), "tag cc27"), ("leaf", put(0, 0xC, 4), "tag c of a shard descriptor")],
+)
+def test_a_masterchain_state_of_which_one_thing_is_wrong(part: str, spoil: Callable[[Cell], Cell], found: str) -> None:
+    assert found in unproved(WORLD.but(spoil={part: spoil}).answer(HERE))
+
+
+@pytest.mark.parametrize(
+    ("chain", "refs", "found"),
+    [("master", 3, "a state without McStateExtra"), ("shard", 1, "a state without accounts")],
+)
+def test_a_state_that_lacks_something(chain: str, refs: int, found: str) -> None:
+    world = WORLD.but(spoil={f"{chain} state": lambda cell: Cell(cell.data, cell.bits, cell.refs[:refs])})
+    master, shard = world.master_block(HERE), world.shard_block(HERE)
+    assert unproved(
+        AccountAnswer(
+            block=master.id,
+            shard_block=shard.id,
+            shard_proof=master.proofs(*(shard_path(master.state) if chain == "shard" else ())),
+            proof=shard.proofs(*(account_path(shard.state, HERE) if chain == "master" else ())),
+            state=dump_boc(WORLD.accounts[HERE].cell),
+        )
+    ).startswith(found)
 
 
 def spoilt(answer: AccountAnswer, part: str, raw: bytes) -> AccountAnswer:
@@ -270,6 +347,29 @@ def test_the_older_form_of_a_shard_descriptor() -> None:
             return Builder().uint(0xB, 4).slice(rest).end()
 
     assert proved(Older(accounts=WORLD.accounts).answer(HERE)).account is not None
+
+
+def test_an_account_and_nothing_behind_it() -> None:
+    """Nor behind the dictionary, nor behind the account's place in it."""
+    right, more = WORLD.accounts[HERE], Builder().bit(value=True).end()
+    longer = Builder().slice(right.cell).bit(value=True).end()
+    for world in (
+        WORLD.but(accounts={HERE: replace(right, cell=longer)}),
+        WORLD.but(accounts={HERE: replace(right, behind=more)}),
+        WORLD.but(spoil={"shard accounts": lambda cell: Builder().slice(cell).slice(more).end()}),
+    ):
+        assert unproved(world.answer(HERE)) == "1 bits and 0 references too many"
+
+
+def test_an_account_without_an_address() -> None:
+    nowhere = Builder().bit(value=True).address(None).end()
+    assert unproved(WORLD.but(accounts={HERE: Stored(nowhere)}).answer(HERE)) == "an account without an address"
+
+
+def test_an_account_with_all_that_an_account_can_have() -> None:
+    """storage_extra_info, due_payment, other currencies, fixed_prefix_length, special and library."""
+    cell = account_cell(HERE, code=CODE, data=DATA, balance=5_000_000_000, full=True)
+    assert proved(WORLD.but(accounts={HERE: Stored(cell)}).answer(HERE)).account == proved(WORLD.answer(HERE)).account
 
 
 @pytest.mark.parametrize("extra", [0b010, 0b111])

@@ -4,21 +4,25 @@ import asyncio
 import json
 from base64 import b64encode
 from dataclasses import replace
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import pytest
 
 from attestd.chain.client import Client, Standing
-from attestd.chain.reading import MAX_DOCUMENT_SIZE, KeyVerdict
-from attestd.chain.state import Approve, Proposal, SetAdmin, Unpause, dump_change, dump_state, load_state
+from attestd.chain.proof import prove_account
+from attestd.chain.reading import MAX_DOCUMENT_SIZE, KeyVerdict, decode_state
+from attestd.chain.state import CODE, Proposal, SetAdmin, Unpause, dump_change, dump_state, load_state
 from attestd.errors import AttestdError, Malformed, NotAuthentic, Reason, Unavailable
+from attestd.signature import ed25519_public_key
+from attestd.transparency.record import Approve, Image, Record, RecordedEntry, Revoke, dump_record
 from attestd.tvm.address import Address
 from attestd.tvm.boc import dump_boc
 from attestd.tvm.cell import Builder, Cell
-from tests.chain.registries import ABSENT, ADMIN, HERE, LAPSED, MEMBER, OTHER, VERIFIERS, Registry, entry
+from tests.chain.registries import ABSENT, ADMIN, HERE, LAPSED, MEMBER, OTHER, SIGNERS, VERIFIERS, Registry, entry
 from tests.chain.servers import Server, serving
 from tests.chain.worlds import NOW, Stored, World, account_cell
-from tests.refusals import malformed, misconfigured
+from tests.refusals import malformed, misconfigured, refused
 from tests.tvm.test_dictionary import long_labels
 
 REGISTRY = Registry()
@@ -132,6 +136,62 @@ def test_a_relayer_who_refers_to_a_library() -> None:
 # The document: nothing that it says is believed
 
 
+# The record
+
+AT = datetime(2026, 11, 1, tzinfo=UTC)
+SAID = RecordedEntry(tee="tdx", image=b"\1" * 32, models=(b"\2" * 32,), not_before=NOW - 3600, not_after=NOW + 3600)
+RECORDS: Final[tuple[Record, ...]] = (
+    Approve(at=AT, key=MEMBER, result=b"\3" * 32, entry=SAID),
+    Approve(at=AT, key=OTHER, result=b"\3" * 32, entry=SAID),
+    Approve(at=AT, key=MEMBER, result=b"\4" * 32, entry=SAID),  # another result
+    Revoke(at=AT, key=MEMBER),
+    Revoke(at=AT, key=ABSENT),
+    Image(at=AT, digest=ABSENT, state="withdrawn"),
+)
+LOGGED = REGISTRY.but(leaves=tuple(map(dump_record, RECORDS)))
+
+
+@pytest.mark.parametrize(("key_id", "index"), [(MEMBER, 0), (ABSENT, 4), (ABSENT, 5)])
+def test_r06_the_record_behind_the_map(key_id: bytes, index: int) -> None:
+    told: list[str] = []
+    document = LOGGED.document(key_id, **LOGGED.logged(index))
+    verdict = verify(LOGGED, key_id, document=document, told=told)
+    assert verdict.record is not None
+    assert (verdict.record.index, verdict.record.leaf) == (index, LOGGED.leaves[index])
+    assert told[-2:] == ["key", "record"]
+
+
+@pytest.mark.parametrize(
+    ("key_id", "index"),
+    [(MEMBER, 2), (MEMBER, 1), (MEMBER, 3), (MEMBER, 5), (ABSENT, 3)],
+    ids=["another result", "another key", "revoked", "not about a key", "absent, of another key"],
+)
+def test_r06_a_record_that_is_not_behind_the_map(key_id: bytes, index: int) -> None:
+    document = LOGGED.document(key_id, **LOGGED.logged(index))
+    assert refusal(NotAuthentic, Reason.LOG_INCLUSION, LOGGED, key_id, document=document)[-1] == "key"
+
+
+def test_r06_a_record_that_is_not_in_the_log() -> None:
+    shown = LOGGED.logged(0)
+    forged = dump_record(replace(RECORDS[0], at=AT + timedelta(seconds=1))).decode()
+    for changes in (
+        {"record": forged},
+        {"inclusion": shown["inclusion"] | {"log_index": 1}},
+        {"inclusion": shown["inclusion"] | {"hashes": shown["inclusion"]["hashes"][:-1]}},
+    ):
+        document = LOGGED.document(MEMBER, **shown | changes)
+        assert refusal(NotAuthentic, Reason.LOG_INCLUSION, LOGGED, document=document)[-1] == "key"
+
+
+def test_a_leaf_that_is_no_record() -> None:
+    odd = REGISTRY.but(leaves=(b"{}",))
+    refusal(Malformed, Reason.LOG_RECORD, odd, document=odd.document(MEMBER, **odd.logged(0)))
+
+
+def test_a_record_comes_with_its_path() -> None:
+    refusal(Malformed, Reason.JSON_SCHEMA, document=REGISTRY.document(MEMBER, record="{}"))
+
+
 def test_what_the_document_says_of_itself_is_not_read() -> None:
     lying = REGISTRY.document(MEMBER, entry={"tee": "snp"}, signatures={"0": "00"}, member=True, epoch=10**9)
     verdict = verify(document=lying)
@@ -180,6 +240,16 @@ def test_r06_one_key_under_two_indexes_is_one() -> None:
     refusal(NotAuthentic, Reason.CHECKPOINT_SIGNATURES, REGISTRY.but(governance=doubled, signers={0: 0, 1: 0}))
 
 
+def test_r08_a_verifier_that_was_rotated_out() -> None:
+    """From the change on, its signature counts no more, neither by its own index nor by the new one's."""
+    rotated = REGISTRY.but(
+        governance=replace(REGISTRY.governance, verifiers=(*VERIFIERS[:2], (3, ed25519_public_key(SIGNERS[3]))))
+    )
+    for signers in ({0: 0, 2: 2}, {0: 0, 3: 2}, {2: 2, 3: 3}):
+        refusal(NotAuthentic, Reason.CHECKPOINT_SIGNATURES, rotated.but(signers=signers))
+    assert verify(rotated.but(signers={0: 0, 3: 3})).standing is Standing.MEMBER
+
+
 def test_r06_a_checkpoint_signed_for_another_registry_or_network() -> None:
     refusal(NotAuthentic, Reason.CHECKPOINT_SIGNATURES, REGISTRY.but(signed_for=LYING))
     refusal(NotAuthentic, Reason.CHECKPOINT_SIGNATURES, REGISTRY.but(signed_network=-239))
@@ -226,6 +296,22 @@ def test_a_document_that_is_none(raw: bytes, reason: Reason) -> None:
     assert refusal(Malformed, reason, document=raw) == []
 
 
+def tree(cells: int) -> bytes:
+    """Write a bag of so many cells, all different."""
+    made: list[Cell] = []
+    for number in reversed(range(cells)):
+        below = [made[cells - 1 - child] for child in range(4 * number + 1, min(4 * number + 5, cells))]
+        made.append(Cell(number.to_bytes(2), 16, tuple(below)))
+    return dump_boc(made[-1])
+
+
+def test_a_proof_of_as_many_cells_as_allowed() -> None:
+    of_2048, of_2049 = (REGISTRY.document(MEMBER, proof=b64encode(tree(cells)).decode()) for cells in (2048, 2049))
+    assert len(of_2049) < MAX_DOCUMENT_SIZE
+    refusal(NotAuthentic, Reason.MAP_PROOF, document=of_2048)
+    refusal(Malformed, Reason.BOC_MALFORMED, document=of_2049)
+
+
 # The contract
 
 
@@ -266,12 +352,26 @@ def test_b11_an_address_that_differs_in_one_bit_is_another() -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    [account_cell(HERE), account_cell(HERE, frozen=True), account_cell(HERE, code=Builder().end())],
-    ids=["uninit", "frozen", "no data"],
+    [
+        account_cell(HERE),
+        account_cell(HERE, frozen=True),
+        account_cell(HERE, code=Builder().end()),
+        account_cell(HERE, data=Builder().end()),
+    ],
+    ids=["uninit", "frozen", "no data", "no code"],
 )
 def test_an_account_that_is_no_contract(cell: Any) -> None:
     refusal(Unavailable, Reason.CHAIN_ACCOUNT, World(accounts={HERE: Stored(cell)}))
     refusal(Unavailable, Reason.CHAIN_ACCOUNT, World())
+
+
+def test_no_storage_is_no_registrys() -> None:
+    """Also for who has not looked for the code."""
+    for accounts in ({}, {HERE: Stored(account_cell(HERE, code=CODE))}):
+        world = World(accounts=accounts)
+        proved = prove_account(world.answer(HERE), world.head(HERE), HERE, world.global_id)
+        with refused(Unavailable, Reason.CHAIN_ACCOUNT):
+            decode_state(proved)
 
 
 def test_a_storage_that_is_none_of_a_registrys() -> None:
@@ -279,16 +379,17 @@ def test_a_storage_that_is_none_of_a_registrys() -> None:
         assert refusal(Unavailable, Reason.CHAIN_STATE, REGISTRY.but(data=data))[-1] == "code"
 
 
-def test_one_server_alone_says_so() -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_server_alone_says_so(count: int) -> None:
     told: list[tuple[str, str]] = []
 
     async def run() -> KeyVerdict:
-        async with serving(Server(REGISTRY.world(), HERE), agree=1) as network:
+        async with serving(*(Server(REGISTRY.world(), HERE) for _ in range(count)), agree=count) as network:
             client = Client(network, lambda: NOW, registry=HERE, told=lambda *step: told.append(step))
             return await client.key(MEMBER, REGISTRY.document(MEMBER))
 
-    assert len(asyncio.run(run()).reading.agreed.servers) == 1
-    assert "alone" in told[0][1]
+    assert len(asyncio.run(run()).reading.agreed.servers) == count
+    assert ("alone" in told[0][1]) is (count == 1)
 
 
 def test_which_registry_it_is_has_to_be_said_and_said_alike() -> None:
@@ -312,16 +413,8 @@ def governed(**changes: Any) -> Cell:
 
 
 def test_no_more_is_read_than_the_contract_can_hold() -> None:
-    """Cells may be shared: some hundred of them would claim 2^16 proposals of 2^16 digests each."""
+    """Cells may be shared: some hundred of them would claim 2^16 proposals."""
     waiting = Proposal(NOW, NOW + 1, Unpause())
     assert len(load_state(governed(proposals=tuple((n, waiting) for n in range(16)))).governance.proposals) == 16
     with malformed(Reason.CELL_MALFORMED):
         load_state(governed(proposals=tuple((n, waiting) for n in range(17))))
-    for count in (48, 49):
-        digests = frozenset(bytes([n]) * 32 for n in range(count))
-        state = governed(proposals=((0, replace(waiting, change=Approve(0, digests))),))
-        if count == 48:
-            assert load_state(state).governance.proposals[0][1].change == Approve(0, digests)
-        else:
-            with malformed(Reason.CELL_MALFORMED):
-                load_state(state)

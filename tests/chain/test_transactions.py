@@ -154,6 +154,28 @@ def test_what_is_no_ordinary_transaction(cell: Cell) -> None:
         load_transaction(cell)
 
 
+def longer(cell: Cell, *way: int) -> Cell:
+    """Put a bit behind the cell to which these references lead."""
+    if not way:
+        return Builder().slice(cell).uint(0, 1).end()
+    refs = list(cell.refs)
+    refs[way[0]] = longer(refs[way[0]], *way[1:])
+    return Cell(cell.data, cell.bits, tuple(refs))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [(), (0,), (0, 0), (0, 1), (2,), (2, 0), (2, 1)],
+    ids=["transaction", "messages", "message", "message out", "description", "compute", "action"],
+)
+def test_nothing_stands_behind_what_is_read(way: tuple[int, ...]) -> None:
+    incoming, sent = internal(WALLET, HERE, BODY), internal(HERE, WALLET, BODY)
+    cell = transaction(HERE, 1000, message=incoming, sent=(sent,)).cell
+    assert load_transaction(cell).succeeded
+    with malformed(Reason.CELL_MALFORMED):
+        load_transaction(longer(cell, *way))
+
+
 def test_every_cut_of_a_transaction_is_refused() -> None:
     cell = history(HERE, 2)[0].cell
     for bits in range(cell.bits):

@@ -3,7 +3,7 @@
 Every part can be made wrong by itself. Nothing of attestd.chain makes these cells, so nothing checks what it made.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 from attestd.chain.tl import AccountAnswer, BlockId
 from attestd.tvm.address import Address
 from attestd.tvm.boc import dump_boc
-from attestd.tvm.cell import Builder, Cell, Slice, pruned_branch
+from attestd.tvm.cell import EMPTY, Builder, Cell, Slice, pruned_branch
 from attestd.tvm.dictionary import build, build_augmented, walk
 from attestd.tvm.proof import prove
 
 GLOBAL_ID = -777
 NOW = 1_800_000_000
 WHOLE = 1 << 63
+SHARD_AGE = 4  # by how much the block of the shard is older than that of the masterchain
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,30 @@ class Stored:
     cell: Cell
     last_hash: bytes = bytes(range(32))
     last_lt: int = 41
+    behind: Cell = EMPTY  # what stands behind that, where nothing may
 
 
 def account_cell(
-    address: Address, *, code: Cell | None = None, data: Cell | None = None, balance: int = 10**9, frozen: bool = False
+    address: Address,
+    *,
+    code: Cell | None = None,
+    data: Cell | None = None,
+    balance: int = 10**9,
+    frozen: bool = False,
+    full: bool = False,
 ) -> Cell:
-    """Write an account: active where there is code, else frozen or uninit."""
+    """Write an account: active where there is code or data, else frozen or uninit; `full` has all that there can be."""
+    more = EMPTY if full else None  # stands for dictionaries that nobody reads
     cell = Builder().bit(True).address(address)
-    cell.var_uint(3, 3).var_uint(700, 3).uint(0, 3).uint(NOW - 5, 32).bit(False)
-    cell.uint(42, 64).coins(balance).bit(False)
-    if code is not None:
-        return cell.bit(True).uint(0, 2).maybe_ref(code).maybe_ref(data).bit(False).end()
+    cell.var_uint(3, 3).var_uint(700, 3)
+    if full:
+        cell.uint(0b001, 3).bytes(bytes(range(32))).uint(NOW - 5, 32).bit(True).coins(12345)
+    else:
+        cell.uint(0, 3).uint(NOW - 5, 32).bit(False)
+    cell.uint(42, 64).coins(balance).maybe_ref(more)
+    if code is not None or data is not None:
+        cell.bit(True).uint(0b1_10101_1_11 if full else 0, 9 if full else 2)
+        return cell.maybe_ref(code).maybe_ref(data).maybe_ref(more).end()
     return cell.uint(0b01, 2).bytes(bytes(32)).end() if frozen else cell.uint(0b00, 2).end()
 
 
@@ -51,7 +65,7 @@ def shard_accounts(accounts: Mapping[Address, Stored]) -> Cell:
     values: dict[int, tuple[Cell, Cell]] = {
         int.from_bytes(address.hash): (
             balance_extra(7),
-            Builder().ref(stored.cell).bytes(stored.last_hash).uint(stored.last_lt, 64).end(),
+            Builder().ref(stored.cell).bytes(stored.last_hash).uint(stored.last_lt, 64).slice(stored.behind).end(),
         )
         for address, stored in accounts.items()
     }
@@ -75,8 +89,8 @@ class Made:
 
     def proofs(self, *shown: Cell) -> bytes:
         """Prove header and state, and of the state also the cells that are named."""
-        info, update = self.block.refs[0], self.block.refs[2]
-        header = prove(self.block, {cell.hash for cell in (self.block, info, update)})
+        info, _, *update = self.block.refs[:3]
+        header = prove(self.block, {cell.hash for cell in (self.block, info, *update)})
         return dump_boc(header, prove(self.state, {self.state.hash, *(cell.hash for cell in shown)}))
 
 
@@ -91,6 +105,8 @@ class World:
     utime: int = NOW
     split: int = 0
     salt: bytes = b""
+    # What is wrong with a part: block, info, state or accounts, of master or shard, or extra, or leaf.
+    spoil: Mapping[str, Callable[[Cell], Cell]] = field(default_factory=dict)
 
     def but(self, **changes: Any) -> "World":
         """Return another world."""
@@ -119,24 +135,31 @@ class World:
             pair = (other, tree) if right else (tree, other)
             tree = Builder().bit(True).ref(pair[0]).ref(pair[1]).end()
         shards = build({0: Builder().ref(tree).end()}, 32)
-        return Builder().uint(0xCC26, 16).maybe_ref(shards).bytes(bytes(32)).ref(Builder().end()).end()
+        extra = Builder().uint(0xCC26, 16).maybe_ref(shards).bytes(bytes(32)).ref(Builder().end())
+        return self._spoilt("extra", extra.end())
 
     def leaf(self, block: BlockId) -> Cell:
         """Write the beginning of a ShardDescr; nobody reads on."""
         cell = Builder().uint(0xA, 4).uint(block.seqno, 32).uint(self.seqno, 32).uint(0, 128)
-        return cell.bytes(block.root_hash).bytes(block.file_hash).uint(0, 8).end()
+        return self._spoilt("leaf", cell.bytes(block.root_hash).bytes(block.file_hash).uint(0, 8).end())
+
+    def _spoilt(self, part: str, cell: Cell) -> Cell:
+        spoil = self.spoil.get(part)
+        return cell if spoil is None else spoil(cell)
 
     def _block(self, workchain: int, shard: int, seqno: int, accounts: Cell, custom: Cell | None) -> Made:
+        chain, utime = ("shard", self.utime - SHARD_AGE) if custom is None else ("master", self.utime)
         state = Builder().uint(0x9023AFE2, 32).int(self.global_id, 32)
-        shard_ident(state, workchain, shard).uint(seqno, 32).uint(0, 32).uint(self.utime, 32).uint(9, 64)
-        state.uint(0, 32).ref(Builder().bytes(self.salt).end()).bit(False).ref(accounts)
-        made = state.ref(Builder().uint(1, 8).end()).maybe_ref(custom).end()
+        shard_ident(state, workchain, shard).uint(seqno, 32).uint(0, 32).uint(utime, 32).uint(9, 64)
+        state.uint(0, 32).ref(Builder().bytes(self.salt).end()).bit(False)
+        state.ref(self._spoilt(f"{chain} accounts", accounts))
+        made = self._spoilt(f"{chain} state", state.ref(Builder().uint(1, 8).end()).maybe_ref(custom).end())
         info = Builder().uint(0x9BC7A987, 32).uint(0, 32).uint(0, 16).uint(seqno, 32).uint(0, 32)
-        shard_ident(info, workchain, shard).uint(self.utime, 32).uint(1, 64).uint(2, 64)
+        shard_ident(info, workchain, shard).uint(utime, 32).uint(1, 64).uint(2, 64)
         update = merkle_update(Builder().uint(0, 8).end(), made)
         block = Builder().uint(0x11EF55AA, 32).int(self.global_id, 32)
-        block.ref(info.end()).ref(Builder().end()).ref(update).ref(Builder().uint(3, 8).end())
-        root = block.end()
+        block.ref(self._spoilt(f"{chain} info", info.end())).ref(Builder().end())
+        root = self._spoilt(f"{chain} block", block.ref(update).ref(Builder().uint(3, 8).end()).end())
         file_hash = sha256(root.hash).digest()
         return Made(BlockId(workchain, shard, seqno, root.hash, file_hash), root, made)
 

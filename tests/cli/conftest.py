@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from argparse import ArgumentParser, _SubParsersAction
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -14,6 +15,12 @@ from attestd.simulator import AT, Attester, Vendor
 from tests.conftest import loopback_is_up
 
 needs_loopback = pytest.mark.skipif(not loopback_is_up(), reason="no loopback interface: the service was not seen")
+
+
+def subcommands(command: ArgumentParser) -> dict[str, ArgumentParser]:
+    """Return the commands below a command by their names."""
+    groups = [action for action in command._actions if isinstance(action, _SubParsersAction)]
+    return {name: made for group in groups for name, made in group.choices.items()}
 
 
 class Terminal(StringIO):

@@ -268,9 +268,11 @@ def test_messages_are_what_the_contract_takes(attestd: Run, name: str) -> None:
 def test_messages_are_for_the_contract_that_is_named(attestd: Run, on_terminal: Terminal) -> None:
     arguments = ("cocoon", "message", "add-worker", f"sha256:{WORKER.hex()}", "--address", str(OWNER))
     assert attestd(*arguments, "--amount", 5)[1]["to"] == "EQDnlslXI2RtI1WhLmtelkb4CVQGxr8E_xSIjl0Hg79jNhNQ"
-    shown = on_terminal(*arguments, columns=1000)[1]
-    assert f"ton://transfer/{OWNER.friendly()}?amount=10000000&bin=" in shown
-    assert "{" not in shown
+    link = attestd(*arguments)[1]["messages"][0]["link"]
+    assert link.startswith(f"ton://transfer/{OWNER.friendly()}?amount=10000000&bin=")
+    shown = on_terminal(*arguments, columns=80)[1]
+    assert link in shown.splitlines()
+    assert "0.01 TON" in shown
 
 
 @pytest.mark.parametrize(
@@ -314,6 +316,7 @@ class Registry:
         self.public = Client(service.public_url)
         self.token_file = folder / "token"
         self.token_file.write_text(token + "\n")
+        self.token_file.chmod(0o600)
         self.compare: list[object] = ["cocoon", "sync", "--registry", service.public_url]
         self.approve: list[object] = [*self.compare, "--approve", service.admin_url, "--token-file", self.token_file]
 
@@ -421,9 +424,9 @@ def test_a_state_that_says_more_approves_nothing(
 @pytest.mark.parametrize(
     ("raw", "status", "reason"),
     [
-        (b"", 1, "cocoon.registry"),
-        (b"a\nb", 1, "cocoon.registry"),
-        (b"\xff", 1, "cocoon.registry"),
+        (b"", 1, "settings.refused"),
+        (b"a\nb", 1, "settings.refused"),
+        (b"\xff", 1, "settings.refused"),
         (b"attestd_unknown", 4, "cocoon.registry"),
     ],
 )
@@ -442,6 +445,16 @@ def test_an_api_key_must_be_in_a_file(attestd: Run, registry: Registry, state: P
     status, complaint = attestd(*registry.approve[:-2], "--state", state)
     assert status == 1
     assert "--token-file" in complaint
+
+
+@needs_loopback
+def test_an_api_key_that_others_can_read_is_refused(attestd: Run, registry: Registry, state: Path) -> None:
+    registry.token_file.chmod(0o644)
+    status, complaint = attestd(*registry.approve, "--state", state)
+    assert status == 1
+    assert f"--token-file: {registry.token_file}" in complaint
+    assert "chmod 600" in complaint
+    assert registry.listed("images") == {}
 
 
 @needs_loopback

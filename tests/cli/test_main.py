@@ -1,15 +1,18 @@
 import errno
 import subprocess
 import sys
-from collections.abc import Callable
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import attestd.cli
 from attestd import __version__
 from attestd.cli import main
-from tests.cli.conftest import Files
+from attestd.cli.arguments import parser
+from tests.cli.conftest import Files, subcommands
 from tests.evidence import ROOT
 
 Process = Callable[..., Any]
@@ -29,32 +32,31 @@ def test_misuse_has_its_own_status(arguments: list[str], capsys: pytest.CaptureF
     assert "--help" in err
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        [],
-        ["verify"],
-        ["inspect"],
-        ["diff"],
-        ["policy", "check"],
-        ["endorsements", "import"],
-        ["endorsements", "list"],
-        ["serve"],
-        ["keys", "bootstrap"],
-        ["demo"],
-    ],
-)
-def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def commands(command: ArgumentParser, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], ArgumentParser]]:
+    yield name, command
+    for inner, made in subcommands(command).items():
+        yield from commands(made, (*name, inner))
+
+
+COMMANDS = dict(commands(parser()))
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_every_command_says_what_it_is_for(name: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        main([*command, "--help"])
+        main([*name, "--help"])
     assert end.value.code == 0
-    assert f"usage: {' '.join(['attestd', *command])}" in capsys.readouterr().out
+    assert f"usage: {' '.join(['attestd', *name])}" in capsys.readouterr().out
+    command = COMMANDS[name]
+    assert subcommands(command) or command.get_default("module"), "nothing runs it"
+    # Options are explained; what stands alone and cannot be left out is explained by its name.
+    assert not [action.option_strings for action in command._actions if action.option_strings and not action.help]
 
 
 def test_help_says_what_the_exit_status_means(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "4  endorsements missing or unavailable" in capsys.readouterr().out
+    assert "4  endorsements missing or unavailable; chain or service unavailable" in capsys.readouterr().out
 
 
 def test_version(run_process: Process) -> None:
@@ -120,3 +122,12 @@ def test_error_without_a_file_is_told(
     monkeypatch.setattr(Path, "open", fail)
     assert main(["inspect", str(files.quote)]) == 1
     assert "input: Input/output error" in capsys.readouterr().err
+
+
+def test_whoever_interrupts_is_told_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(attestd.cli, "import_module", interrupted)
+    assert main(["chain", "status", "--network", "n"]) == 130
+    assert capsys.readouterr().err == "attestd: interrupted\n"

@@ -100,7 +100,7 @@ test("what was proposed under the longer timelock keeps it", async () => {
     await refused(world, () => world.asAdmin(executeBody(1)), 421);
 });
 
-test("401: nobody but the admin proposes, executes, cancels or pauses", async () => {
+test("401: nobody but the admin proposes, executes, cancels or pauses (R12)", async () => {
     const world = await World.deploy();
     const id = await ripe(world, CHANGE.unpause());
     const orders = [proposeBody(CHANGE.unpause()), executeBody(id), cancelBody(id), pauseBody()];
@@ -136,6 +136,16 @@ test("new verifiers: the old ones sign no more", async () => {
     await refused(world, () => world.publish(), 405);
     await accepted(world.publish({ pairs: fresh }));
     assert.deepEqual([world.state.threshold, world.state.verifiers.values()], [2, keysOf(fresh)]);
+});
+
+test("new verifiers: what the old ones signed before, and which comes behind the change, is refused (R08)", async () => {
+    const world = await World.deploy();
+    await accepted(world.publish());
+    const id = await ripe(world, CHANGE.setVerifiers(2, verifiersOf(keysOf([signer(0), signer(1)]))));
+    const under = world.publication({ pairs: signers(3) });
+    await accepted(world.asAdmin(executeBody(id)));
+    await refused(world, () => world.send(under), 404);
+    await accepted(world.publish({ pairs: signers(2) }));
 });
 
 test("verifiers are kept in the canonical form, however they were proposed", async () => {

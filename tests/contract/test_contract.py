@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +22,8 @@ from tests.contract.sequences import Number, step
 HERE: Final = Path(__file__).parent
 MODULES: Final = HERE.parents[1] / "attestd" / "chain" / "node" / "node_modules"
 NODE: Final = shutil.which("node", path=f"{sys.prefix}/bin{os.pathsep}{os.environ.get('PATH', '')}")
+README: Final = MODULES.parents[1] / "contract" / "README.md"
+SUITES: Final = {"P": "publication", "G": "governance", "L": "lookup", "M": "money"}
 SEQUENCES: Final = 5000
 
 pytestmark = [
@@ -28,10 +32,41 @@ pytestmark = [
 ]
 
 
+@cache
+def ran(file: str) -> subprocess.CompletedProcess[str]:
+    """Run the tests of a file, once."""
+    command = [str(NODE), "--test", "--test-reporter=tap", str(HERE / file)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
 @pytest.mark.parametrize("file", sorted(path.name for path in HERE.glob("*.test.mjs")))
 def test_in_the_sandbox(file: str) -> None:
-    done = subprocess.run([str(NODE), "--test", HERE / file], capture_output=True, text=True, timeout=300, check=False)
+    done = ran(file)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def threats() -> dict[str, str]:
+    """Return what the table of threats names for each attack."""
+    table = README.read_text().partition("| attack | how it is met | tests |\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[1:]]
+    return {attack: tests for attack, _, tests in rows}
+
+
+@pytest.mark.parametrize("attack", threats())
+def test_the_tests_that_the_table_of_threats_names(attack: str) -> None:
+    """Each title that is quoted, and each exit code, is that of tests which pass, in each of the files named."""
+    for part in threats()[attack].split(";"):
+        named, texts = re.sub('"[^"]*"', "", part), re.findall('"([^"]*)"', part)
+        texts += [f"{code}: " for code in re.findall(r"\b\d+\b", named)]
+        files = [f"{SUITES[letter]}.test.mjs" for letter in re.findall(r"\b[PGLM]\b", named)]
+        files += re.findall(r"`(\w+\.test\.mjs)`", named)
+        assert files or re.search(r"\bS\b", named) or named.strip() == "-", part
+        assert all(texts) if files else not texts, part
+        for file in files:
+            titles = re.findall(r"^ok \d+ - (.*)$", ran(file).stdout, re.MULTILINE)
+            assert titles
+            for text in texts:
+                assert any(text in title for title in titles), f"no test of {file} is called {text}"
 
 
 @dataclass(frozen=True)

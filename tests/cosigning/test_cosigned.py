@@ -54,6 +54,7 @@ def test_all_of_it_is_there_at_once(registry: Registry) -> None:
     assert newest is not None
     assert (newest.checkpoint, newest.note) == (checkpoint(), b"note")
     assert registry.read(cosigned.signed, checkpoint(), SIGNATURE.verifier, NOW) == SIGNATURE
+    assert registry.read(cosigned.signed, checkpoint(), digest("another verifier"), NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,13 @@ def test_somebody_else_was_faster(registry: Registry) -> None:
     adopt(registry, checkpoint())
     with refused(Unavailable, Reason.VERSION_CONFLICT):
         adopt(registry, replace(checkpoint(), epoch=2))
+
+
+def test_records_that_somebody_else_has_written(registry: Registry) -> None:
+    """The log would be as long as it is held to be, and lead to the roots; but nobody has verified its first record."""
+    registry.write(log.append, RECORDS[0]).result()
+    with refused(Unavailable, Reason.VERSION_CONFLICT):
+        adopt(registry, checkpoint(), held=1, records=RECORDS[1:])
 
 
 def test_more_than_is_sequenced_at_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,5 +115,13 @@ def test_the_last_word_on_a_model_counts_and_that_on_an_image_does_not(registry:
     assert is_approved(Model, image)
     assert not is_approved(Model, withdrawn)
     assert not is_approved(Model, [], digest("unknown"))
+    assert not is_approved(Model, RECORDS, digest("unknown"))
     assert not is_approved(Image, [])
     assert is_approved(Model, [*withdrawn, RECORDS[0]])
+
+
+def test_what_is_held_has_a_last_word_too(registry: Registry) -> None:
+    records = [*RECORDS, Model(at=NOW, digest=digest("model", 0), state="withdrawn")]
+    adopt(registry, checkpoint(records), records=records)
+    assert not registry.read(cosigned.is_approved, digest("model", 0), Model, [])
+    assert registry.read(cosigned.is_approved, digest("model", 1), Model, [])

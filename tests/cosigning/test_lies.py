@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -14,17 +15,23 @@ from typing import Any
 
 import pytest
 
+from attestd import peer
 from attestd.codec import dump_base64, load_base64
-from attestd.errors import Reason, Unavailable
-from attestd.registrar import following
+from attestd.errors import EndorsementRejected, Reason, Unavailable
+from attestd.policy import AppraisalPolicy
 from attestd.registrar.cosigner import Asked
 from attestd.registrar.cosigning import OwnKey
-from attestd.registry import epochs
+from attestd.registrar.registrar import Registrar
+from attestd.registry import catalogue, epochs
 from attestd.registry.epochs import Candidate
 from attestd.settings import shipped
+from attestd.signature import ed25519_signing_key
 from attestd.simulator.reports import TdReport, bits
+from attestd.transparency.note import dump_checkpoint_body, sign
 from attestd.transparency.record import (
     Approve,
+    Expire,
+    Image,
     Model,
     Record,
     RecordedEntry,
@@ -177,6 +184,13 @@ class TestCandidate:
     def test_with_the_note_of_another_log(self, court: Court) -> None:
         court.refused(court.liar.noted(court.liar.honest.checkpoint, origin="another"), Reason.NOTE_SIGNATURE)
 
+    def test_with_a_note_by_a_former_key_of_the_log(self, court: Court) -> None:
+        """R08: the name is the same, the key was replaced."""
+        honest, origin = court.liar.honest, court.lead.world.settings.registry_id
+        body = dump_checkpoint_body(origin, honest.checkpoint.tree_size, honest.checkpoint.log_root)
+        former = sign(body, origin, ed25519_signing_key(digest("former"))).encode()
+        court.refused(replace(honest, note=former), Reason.NOTE_SIGNATURE)
+
     def test_nothing_is_fetched_for_it(self, court: Court) -> None:
         court.refused(court.liar.candidate(), Reason.COSIGN_CANDIDATE, OwnKey(KEYS[2], GLOBAL_ID, REGISTRY))
         assert court.liar.asked == []
@@ -308,6 +322,12 @@ class TestLog:
         monkeypatch.setattr("attestd.registrar.cosigner._MOST", len(court.liar.records) - 1)
         court.refused(court.liar.candidate(), Reason.COSIGN_BEHIND)
 
+    def test_as_much_as_is_caught_up_with_at_once(self, own: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("attestd.registrar.cosigner._MOST", len(own.liar.records))
+        own.verifier.sign(own.liar.candidate())
+        own.liar.records.append(Model(at=NOW, digest=digest("later"), state="approved"))
+        own.verifier.sign(own.next())  # only what is new is counted
+
 
 class TestEvidence:
     def test_a_result_of_another_digest(self, court: Court) -> None:
@@ -315,6 +335,12 @@ class TestEvidence:
         document, evidence = court.liar.grounds[approved.result]
         court.liar.grounds[approved.result] = document + b" ", evidence
         court.refused(court.liar.candidate(), Reason.COSIGN_EVIDENCE)
+
+    def test_a_result_that_is_none(self, court: Court) -> None:
+        place = court.place(Approve)
+        approved: Any = court.liar.records[place]
+        court.liar.grounds[sha256(b"{}").digest()] = b"{}", court.liar.grounds[approved.result][1]
+        court.refused(court.change(place, result=sha256(b"{}").digest()), Reason.COSIGN_EVIDENCE)
 
     def test_the_evidence_of_another_key(self, court: Court) -> None:
         first, second = (court.liar.records[court.place(Approve, nth)] for nth in (0, 1))
@@ -378,10 +404,35 @@ class TestEvidence:
         court.verifier = stage.start(endorsements=str(empty))
         court.refused(court.liar.candidate(), Reason.TDX_ENDORSEMENTS_MISSING)
 
+    def test_own_collateral_is_rejected(self, court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The evidence may be good: what is wrong is not said of it."""
+
+        def reappraise(*_: object) -> None:
+            raise EndorsementRejected(Reason.TDX_TCB_INFO_EXPIRED, found="collateral of last year", wanted="of today")
+
+        monkeypatch.setattr(Registrar, "reappraise", reappraise)
+        court.refused(court.liar.candidate(), Reason.TDX_TCB_INFO_EXPIRED)
+
     def test_a_model_that_was_withdrawn(self, court: Court) -> None:
         withdrawn: Any = court.liar.records[court.place(Model)]
         court.liar.records.append(replace(withdrawn, state="withdrawn"))
         court.refused(court.liar.candidate(), Reason.COSIGN_APPRAISAL)
+
+    def test_an_image_that_is_not_approved(self, stage: Stage, own: Court) -> None:
+        """By the next version of a policy, which takes registered images alone."""
+        folder = stage.folder / "registered"
+        copytree(shipped("policies"), folder)
+        strict = folder / "strict-tdx.toml"
+        version = AppraisalPolicy.load(strict.read_bytes()).version
+        text = strict.read_text().replace('images = "any"', 'images = "registered"')
+        strict.write_text(text.replace(f"version = {version}\n", f"version = {version + 1}\n"))
+        policies = [AppraisalPolicy.load(file.read_bytes()) for file in folder.glob("*.toml")]
+        in_force = catalogue.digest_of_policies((policy.name, policy.digest) for policy in policies)
+        own.verifier = stage.start(policies=str(folder))
+        own.refused(own.liar.candidate(policy_digest=in_force), Reason.COSIGN_APPRAISAL)
+        image = own.liar.records[own.place(Approve)].entry.image  # type: ignore[union-attr]
+        own.liar.records.append(Image(at=NOW, digest=image, state="approved"))
+        own.verifier.sign(own.liar.candidate(policy_digest=in_force))
 
     def test_a_model_that_was_approved_in_an_earlier_epoch(self, own: Court) -> None:
         """What is held says so, and not only what is new."""
@@ -431,6 +482,64 @@ class TestEvidence:
         assert own.verifier.held().map_root == bytes(32)
 
 
+class TestRevival:
+    """What the log itself says of a key, and would have forgotten: by the evidence alone it would be trusted."""
+
+    def known(self, court: Court) -> Any:
+        """Have the log signed as it is, and return what it says of a key."""
+        court.verifier.sign(court.liar.candidate())
+        return court.liar.records[court.place(Approve)]
+
+    @pytest.mark.parametrize("kind", [Approve, Renew, Resume])
+    @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "later"])
+    def test_a_key_that_was_revoked(self, own: Court, kind: type[Approve | Renew | Resume], at_once: bool) -> None:
+        known = self.known(own)
+        own.liar.records.append(Revoke(at=known.at, key=known.key))
+        if not at_once:
+            own.liar.records.append(Expire(at=known.at, key=known.key))
+            own.verifier.sign(own.next())
+        own.liar.records.append(kind(at=known.at, key=known.key, result=known.result, entry=known.entry))
+        assert "revoked" in own.refused(own.next(2), Reason.COSIGN_REVIVED)
+
+    @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "later"])
+    def test_a_result_for_longer_than_it_once_was_good_for(self, own: Court, at_once: bool) -> None:
+        known = self.known(own)
+        shorter = replace(known.entry, not_after=known.entry.not_after - 1)
+        own.liar.records.append(Renew(at=known.at, key=known.key, result=known.result, entry=shorter))
+        if not at_once:
+            own.liar.records.append(Expire(at=known.at, key=known.key))
+            own.verifier.sign(own.next())
+        again = Renew(at=known.at, key=known.key, result=known.result, entry=known.entry)
+        own.liar.records.append(again)
+        assert f"until {known.entry.not_after}" in own.refused(own.next(2), Reason.COSIGN_REVIVED)
+        own.liar.records[-1] = replace(again, entry=shorter)
+        own.verifier.sign(own.next(2))
+
+    def test_a_key_that_was_revoked_before_anything_was_signed(self, own: Court) -> None:
+        known: Any = own.liar.records[own.place(Approve)]
+        own.liar.records.append(Revoke(at=known.at, key=known.key))
+        own.liar.records.append(Renew(at=known.at, key=known.key, result=known.result, entry=known.entry))
+        assert "revoked" in own.refused(own.liar.candidate(), Reason.COSIGN_REVIVED)
+
+    def test_another_result_may_be_good_for_longer(self, own: Court) -> None:
+        known = self.known(own)
+        shorter = replace(known.entry, not_after=known.entry.not_after - 1)
+        own.liar.records.append(Renew(at=known.at, key=known.key, result=known.result, entry=shorter))
+        raw, evidence = own.liar.grounds[known.result]
+        raw = json.dumps(json.loads(raw) | {"another": True}).encode()
+        own.liar.grounds[sha256(raw).digest()] = raw, evidence
+        again = Renew(at=known.at, key=known.key, result=sha256(raw).digest(), entry=known.entry)
+        own.liar.records.append(again)
+        own.verifier.sign(own.next())
+
+    def test_what_is_said_of_another_key_does_not_matter(self, own: Court) -> None:
+        known = self.known(own)
+        other: Any = own.liar.records[own.place(Approve, 1)]
+        own.liar.records.append(Revoke(at=known.at, key=other.key))
+        own.liar.records.append(Renew(at=known.at, key=known.key, result=known.result, entry=known.entry))
+        own.verifier.sign(own.next())
+
+
 def test_a_registry_that_does_not_answer(own: Court) -> None:
     own.liar.down = True
     own.refused(own.liar.candidate(), Reason.COSIGN_PEER)
@@ -439,7 +548,7 @@ def test_a_registry_that_does_not_answer(own: Court) -> None:
 
 
 def test_a_registry_that_is_asked_too_often(own: Court, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(peer, "_PAUSE_SECONDS", 0)
     own.liar.busy = 10
     own.refused(own.liar.candidate(), Reason.REQUEST_RATE)
     own.liar.busy = 9
@@ -464,12 +573,33 @@ def test_one_at_a_time_and_to_the_end(own: Court) -> None:
     first = asyncio.run_coroutine_threadsafe(cosigning.sign(asked), service.loop)
     begun.wait()
     own.refused(candidate, Reason.OVERLOADED)
+    # Whoever else asks is refused without having waited, and nobody waits for him.
+    own.refused(candidate, Reason.COSIGN_CANDIDATE, OwnKey(KEYS[2], GLOBAL_ID, REGISTRY))
     first.cancel()
     may_go_on.set()
     cosigning._thread.submit(lambda: None).result()
     asyncio.run_coroutine_threadsafe(asyncio.sleep(0), service.loop).result()
     own.liar.down = True
     own.verifier.sign(candidate)
+
+
+def test_a_verifier_that_stops_does_not_catch_up_first(own: Court) -> None:
+    service, candidate = own.verifier.service, own.liar.candidate()
+    cosigning = service.site.cosigning
+    assert cosigning is not None
+    own.liar.asked.clear()
+    stopping = threading.Thread(target=cosigning.close)
+
+    def stop(bundle: list[bytes]) -> list[bytes]:
+        stopping.start()
+        while not cosigning._followed._is_over:
+            time.sleep(0.001)
+        return bundle
+
+    own.liar.shown = stop
+    assert "about to stop" in own.refused(candidate, Reason.COSIGN_PEER)
+    stopping.join()
+    assert not any("evidence" in path for path in own.liar.asked)
 
 
 def test_refusals_are_counted(own: Court) -> None:

@@ -1,17 +1,18 @@
 """What a service takes from another: bounded, from nobody else, and with the reason that it gives."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from attestd import peer
 from attestd.errors import Reason, Unavailable
-from attestd.registrar import peer
-from attestd.registrar.peer import Peer
+from attestd.peer import Peer
 from tests.refusals import misconfigured, refused
 
 
@@ -22,6 +23,9 @@ class Answering:
         self.head = "HTTP/1.1 200 OK"
         self.headers: dict[str, str] = {}
         self.body = b"body"
+        self.first = b""  # what comes before
+        self.endless = b""  # what comes in the place of an answer, again and again
+        self.hangs_up = False  # after each answer, without having said so
         self.seen: list[Any] = []
         self.connections = 0
 
@@ -38,10 +42,14 @@ def serving(said: Answering) -> Iterator[str]:
         def do_GET(self) -> None:
             said.seen.append((self.command, self.path, dict(self.headers.items())))
             self.rfile.read(int(self.headers.get("content-length", 0)))
+            with suppress(OSError):
+                self.wfile.write(said.first)
+                while said.endless:
+                    self.wfile.write(said.endless)
             headers = {"content-length": str(len(said.body))} | said.headers
             lines = [said.head, *(f"{name}: {value}" for name, value in headers.items()), "", ""]
             self.wfile.write("\r\n".join(lines).encode() + said.body)
-            self.close_connection = headers["content-length"] != str(len(said.body))
+            self.close_connection = said.hangs_up or headers["content-length"] != str(len(said.body))
 
         def do_POST(self) -> None:
             self.do_GET()
@@ -101,6 +109,38 @@ def test_an_answer_that_never_ends(said: Answering, asked: Peer, monkeypatch: py
         asked.get("/", 4)
 
 
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", b"trailer: x\r\n"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b"x"),
+    ],
+    ids=["continue", "trailers", "body"],
+)
+def test_an_answer_of_which_something_comes_all_the_time(
+    said: Answering, asked: Peer, monkeypatch: pytest.MonkeyPatch, first: bytes, again: bytes
+) -> None:
+    """A co-signer that keeps the connection busy would keep the registry from asking anybody else."""
+    monkeypatch.setattr(peer, "_CALL_SECONDS", 0.2)
+    said.first, said.endless = first, again
+    with refused(Unavailable, Reason.COSIGN_PEER):
+        asked.get("/", 1_000_000)
+
+
+def test_a_connection_that_the_other_side_has_closed_meanwhile(said: Answering, asked: Peer) -> None:
+    """As it does with one that is idle for some seconds, while here evidence is appraised."""
+    said.hangs_up = True
+    assert [asked.get("/first", 4), asked.get("/second", 4)] == [b"body", b"body"]
+    assert said.connections == 2
+
+
+def test_a_connection_that_is_closed_before_any_answer(said: Answering, asked: Peer) -> None:
+    said.head, said.body, said.headers["content-length"] = "", b"", "0"
+    with refused(Unavailable, Reason.COSIGN_PEER):
+        asked.get("/", 4)
+
+
 def test_nobody_is_there() -> None:
     with serving(Answering()) as url:
         gone = url
@@ -128,7 +168,7 @@ def test_the_reason_of_the_other_side_is_told(said: Answering, asked: Peer) -> N
     with pytest.raises(Unavailable) as refusal:
         asked.get("/", 4)
     assert refusal.value.reason is Reason.COSIGN_MAP
-    assert refusal.value.found.startswith("status 422: Found ?[2J a root")
+    assert re.match(r"status 422 of 127\.0\.0\.1:\d+: Found \?\[2J a root", refusal.value.found)
     assert len(refusal.value.found) < 400
 
 

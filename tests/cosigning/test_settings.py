@@ -10,10 +10,12 @@ import pytest
 
 from attestd.api import Service
 from attestd.cli import main
-from attestd.codec import load_base64
+from attestd.codec import dump_base64, load_base64
 from attestd.errors import Reason
 from attestd.settings import Settings
 from attestd.tvm.address import Address
+from attestd.tvm.boc import dump_boc
+from attestd.tvm.cell import Builder
 from tests.api.world import NOW, new_key, reason_of
 from tests.cosigning.world import Leader, leader, verifier, verifier_settings, write_key
 from tests.refusals import misconfigured
@@ -50,8 +52,10 @@ def test_a_verifier_serves_signatures_and_its_copy_of_the_log_alone(tmp_path: Pa
         running.sign(candidate)
         assert client.get("/v1/log/checkpoint").content == candidate.note
         assert reason_of(client.post("/v1/cosignatures", json={})) == "json.schema"
-        document = {"checkpoint": "AAAA", "note": "note", "signature": "AAAA"}
-        assert reason_of(client.post("/v1/cosignatures", json=document)) == "cell.boc_malformed"
+        checkpoint = candidate.checkpoint.to_cell()
+        for boc in (bytes(3), dump_boc(checkpoint, Builder().ref(checkpoint).end())):  # no more than there has to be
+            document = {"checkpoint": dump_base64(boc), "note": "note", "signature": "AAAA"}
+            assert reason_of(client.post("/v1/cosignatures", json=document)) == "cell.boc_malformed"
 
 
 @pytest.mark.parametrize(
@@ -87,6 +91,18 @@ def test_nothing_may_be_left_out(tmp_path: Path, lead: Leader, name: str) -> Non
 
 def test_a_key_that_is_no_verifier_of_the_network_file(tmp_path: Path, lead: Leader) -> None:
     refused(tmp_path, lead, chain_verifier_key=write_key(tmp_path / "key", digest("another key")))
+
+
+def test_a_network_file_that_pins_no_verifiers(tmp_path: Path, lead: Leader) -> None:
+    clock = Clock(lead.chain)
+    named = verifier_settings(tmp_path / "verifier", 1, lead, clock)
+    file = Path(named["ATTESTD_CHAIN_NETWORK"])
+    network = json.loads(file.read_text())
+    del network["attestd"]["verifiers"], network["attestd"]["threshold"]
+    file.write_text(json.dumps(network))
+    named["ATTESTD_CHAIN_VERIFIER_KEY"] = write_key(tmp_path / "key", digest("another key"))
+    with Service.started(Settings.load(None, named, clock()), clock=clock):
+        pass
 
 
 @pytest.mark.parametrize(("text", "mode"), [("token", 0o640), ("two words", 0o600), ("", 0o600), ("x" * 2000, 0o600)])

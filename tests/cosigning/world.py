@@ -15,9 +15,9 @@ from attestd.api import Service
 from attestd.chain.wallet import load_key
 from attestd.codec import dump_base64
 from attestd.metrics import Metrics
+from attestd.peer import Peer
 from attestd.registrar.cosigning import Elsewhere, OwnKey
 from attestd.registrar.orders import Orders
-from attestd.registrar.peer import Peer
 from attestd.registrar.publisher import Publisher
 from attestd.registry import Registry, epochs, log, results, sequencing
 from attestd.registry import keymap as registry_keymap

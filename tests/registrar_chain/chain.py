@@ -5,7 +5,7 @@ a seeded generator, so that a run can be repeated.
 """
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from attestd.errors import Reason, Unavailable
 from attestd.signature import ed25519_verifies
 from attestd.transparency.checkpoint import Checkpoint, signing_hash
 from attestd.tvm.address import Address
-from attestd.tvm.boc import load_boc
+from attestd.tvm.boc import dump_boc, load_boc
 from attestd.tvm.cell import Builder, Cell
 from attestd.tvm.dictionary import parse
 
@@ -46,6 +46,9 @@ class FakeWallet:
     def message(self, *, seqno: int, valid_until: int, to: Address, value: int, body: Cell) -> Cell:
         assert to == REGISTRY
         return Builder().uint(seqno, 32).uint(valid_until, 32).uint(value, 64).uint(self._tag, 32).maybe_ref(body).end()
+
+    def hash_of(self, message: Cell) -> bytes:
+        return message.hash
 
 
 @dataclass
@@ -77,6 +80,7 @@ class FaultChain:
 
     def __init__(self, verifiers: Sequence[bytes], threshold: int, at: int, *, seed: int = 0) -> None:
         self.verifiers = tuple(enumerate(verifiers))
+        self.is_signed = True
         self.threshold = threshold
         self.admin = ADMIN
         self.code_hash = CODE_HASH
@@ -87,15 +91,21 @@ class FaultChain:
         self.fail_wallet = False
         self.drop = 0.0  # part of the messages that are lost
         self.double = 0.0  # part of them that are broadcast ten times
+        self.late = 0.0  # part of them that come so much later that others overtake them, or their time has passed
         self.delay = 0  # blocks until a message between the accounts arrives, at most
         self.down = False
         self.deaf = False  # a message is taken and its sender told that it was not
+        self.lie = 0.0  # part of the answers that prove nothing, differ from server to server, or are too old
+        self.behind = 0  # blocks that answers are old, without being too old
+        self.happened: Counter[str] = Counter()  # what really happened, by name
         self.chance = random.Random(seed)
         self.now = State(utime=at)
         self._history: deque[State] = deque([copy(self.now)], maxlen=32)
         self.wallet_log: list[SeenTransaction] = []
         self.registry_log: list[SeenTransaction] = []
         self.pool: list[bytes] = []
+        self._late: list[tuple[int, bytes]] = []  # block in which it comes, message
+        self._last_sent = b""
         self._known: dict[bytes, bytes] = {}  # messages by their hash
         self.sent = 0
         self.branch = 0
@@ -103,9 +113,8 @@ class FaultChain:
     # What the publisher sees
 
     async def registry(self) -> SeenRegistry:
-        self._answer()
-        now = self.now
-        account = self._account(now.registry)
+        now = self._answer()
+        account = self._account(now, now.registry)
         if account.status is not AccountStatus.ACTIVE:
             return SeenRegistry(account=account)
         return SeenRegistry(
@@ -116,11 +125,12 @@ class FaultChain:
             threshold=self.threshold,
             verifiers=self.verifiers,
             max_validity=self.max_validity,
+            is_signed=self.is_signed,
         )
 
     async def wallet(self) -> SeenWallet:
-        self._answer()
-        return SeenWallet(account=self._account(self.now.wallet), seqno=self.now.wallet_seqno)
+        now = self._answer()
+        return SeenWallet(account=self._account(now, now.wallet), seqno=now.wallet_seqno)
 
     async def transactions(
         self, of: Address, *, since: int, last_lt: int, last_hash: bytes
@@ -137,22 +147,41 @@ class FaultChain:
         return found
 
     async def send(self, message: bytes) -> None:
-        if self.down:
-            raise Unavailable(Reason.CHAIN_UNAVAILABLE, found="nobody", wanted="a liteserver")
+        self._answer()
         self.sent += 1
-        if self.chance.random() >= self.drop:
-            self.pool.extend([message] * (10 if self.chance.random() < self.double else 1))
+        self._last_sent = message
+        if self.chance.random() < self.drop:
+            self.happened["lost"] += 1
+        elif self.chance.random() < self.late:
+            self.happened["late"] += 1
+            self._late.append((self.now.seqno + self.chance.randint(2, 40), message))
+        elif self.chance.random() < self.double:
+            self.happened["doubled"] += 1
+            self.pool.extend([message] * 10)
+        else:
+            self.pool.append(message)
         if self.deaf:
+            self.happened["deaf"] += 1
             raise Unavailable(Reason.CHAIN_UNAVAILABLE, found="a connection that was cut", wanted="an answer")
 
-    def _answer(self) -> None:
+    def _answer(self) -> State:
+        """Return the state that an answer is about, if there is one."""
         if self.down:
+            self.happened["down"] += 1
             raise Unavailable(Reason.CHAIN_UNAVAILABLE, found="nobody", wanted="a liteserver")
+        if self.lie and self.chance.random() < self.lie:
+            self.happened["lie"] += 1
+            reason = self.chance.choice((Reason.CHAIN_PROOF, Reason.CHAIN_DISAGREES, Reason.CHAIN_STALE))
+            raise Unavailable(reason, found="a lie", wanted="what is proved, of now, and the same from all")
+        if not self.behind:
+            return self.now
+        self.happened["behind"] += 1
+        return self._history[-min(self.behind + 1, len(self._history))]
 
-    def _account(self, account: Account) -> SeenAccount:
+    def _account(self, now: State, account: Account) -> SeenAccount:
         return SeenAccount(
-            seqno=self.now.seqno,
-            utime=self.now.utime,
+            seqno=now.seqno,
+            utime=now.utime,
             status=account.status,
             balance=account.balance,
             code_hash=None,
@@ -175,6 +204,7 @@ class FaultChain:
 
     def fork(self, depth: int) -> None:
         """Drop the last blocks; what was in them is gone, and every other message to the wallet is forgotten."""
+        self.happened["fork"] += 1
         depth = min(depth, len(self._history) - 1)
         utime = self.now.utime
         for _ in range(depth):
@@ -194,12 +224,21 @@ class FaultChain:
         self._record(self.now.wallet, self.chance.randbytes(32), sent=(self.chance.randbytes(32),))
         self.now.wallet_seqno += 1
 
+    def race(self) -> None:
+        """Let another process send a message with the seqno that is next: the first of them that is included counts."""
+        head = Builder().uint(self.now.wallet_seqno, 32).uint(self.now.utime + 60, 32)
+        self.pool.append(dump_boc(head.uint(10**7, 64).uint(self.chance.getrandbits(32), 32).maybe_ref(None).end()))
+        self.happened["race"] += 1
+
     def relay(self, body: Cell) -> None:
         """Let somebody else bring a body to the contract."""
         self.now.on_the_way = (*self.now.on_the_way, (0, self.chance.randbytes(32), body))
 
     def _include(self) -> None:
-        pool, self.pool = self.pool, []
+        arrived = [message for due, message in self._late if due <= self.now.seqno]
+        self._late = [one for one in self._late if one[0] > self.now.seqno]
+        self.happened["overtaken"] += sum(message != self._last_sent for message in arrived)
+        pool, self.pool = self.pool + arrived, []
         self.chance.shuffle(pool)
         for message in pool:
             (cell,) = load_boc(message)
@@ -221,15 +260,21 @@ class FaultChain:
             return
         sent = sha256(cell.hash + now.utime.to_bytes(8) + self.branch.to_bytes(4)).digest()
         self._record(now.wallet, cell.hash, fees=fees, sent=(sent,))
-        now.on_the_way = (*now.on_the_way, (now.seqno + self.chance.randint(0, self.delay), sent, cell.refs[0]))
+        if not cell.refs:
+            self.happened["race lost"] += 1
+            return
+        delay = self.chance.randint(0, self.delay)
+        self.happened["delayed"] += delay > 0
+        now.on_the_way = (*now.on_the_way, (now.seqno + delay, sent, cell.refs[0]))
 
     def _deliver(self) -> None:
         now = self.now
         due = [one for one in now.on_the_way if one[0] <= now.seqno]
         now.on_the_way = tuple(one for one in now.on_the_way if one[0] > now.seqno)
         for _, digest, body in due:
-            compute = self._judge(body)
-            action = None if compute else 37 if self.fail_action else 0
+            is_active = now.registry.status is AccountStatus.ACTIVE
+            compute = self._judge(body) if is_active else None  # the message bounces
+            action = None if compute or not is_active else 37 if self.fail_action else 0
             fees = _REGISTRY_GAS * self.fee_factor
             self._record(now.registry, digest, fees=fees, body=body, compute=compute, action=action)
             now.attempts += 1

@@ -137,6 +137,28 @@ def test_the_log_is_measured(service: Service) -> None:
     assert "attestd_publication_lag_seconds 0.0" in text  # nothing has to be on a chain
 
 
+def test_measuring_goes_on_after_what_goes_wrong(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends in it would end publication with it."""
+    monkeypatch.setattr("attestd.registrar.publishing._MEASURED_EVERY", 0)
+    publishing, measured = service.site.publishing, asyncio.Event()
+    said = iter((Unavailable(Reason.REGISTRY_INTEGRITY, found="a row", wanted="another"), RuntimeError("a mistake")))
+
+    async def measure() -> None:
+        if (trouble := next(said, None)) is not None:
+            raise trouble
+        measured.set()
+
+    async def story() -> None:
+        task = asyncio.create_task(publishing._keep_measuring())
+        await measured.wait()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    monkeypatch.setattr(publishing, "measure", measure)
+    asyncio.run(story())
+
+
 def test_the_sequencer_goes_on_after_what_goes_wrong(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attestd.registrar.sequencer._EVERY", 0)
     sequencer, built = service.site.publishing.sequencer, asyncio.Event()

@@ -89,6 +89,16 @@ def test_a_signature_for_what_was_replaced_is_not_kept(registry: Registry) -> No
     assert set(registry.read(epochs.signatures, second)) == {SIGNATURE, another}
 
 
+def test_nor_is_one_while_another_is_live(registry: Registry) -> None:
+    first = known(build(registry))
+    register(registry, 1)
+    second = known(build(registry, 60))
+    assert sign(registry, second)
+    assert not sign(registry, first)
+    assert registry.read(epochs.signatures, first) == ()
+    assert registry.read(epochs.live) == replace(second, state=EpochState.SIGNED)
+
+
 def test_numbers_follow_what_is_confirmed(registry: Registry) -> None:
     first = published(registry)
     assert known(registry.read(epochs.confirmed)).coordinates == HERE
@@ -145,10 +155,23 @@ def test_a_key_that_has_expired_leaves_the_map_with_the_next_epoch(registry: Reg
 
 
 def test_a_clock_that_was_set_back_stops_nothing(registry: Registry) -> None:
-    first = known(build(registry))
+    """The contract takes no epoch that was issued before the last one."""
+    first = published(registry)
     register(registry, 1)
     second = known(build(registry, -3600))
     assert second.checkpoint.issued_at == first.checkpoint.issued_at
+
+
+def test_nor_does_one_that_was_ahead(registry: Registry) -> None:
+    """What was built then was signed by nobody; what was signed and has lapsed may still be seen."""
+    build(registry, 86_400)
+    register(registry, 1)
+    second = known(build(registry))
+    assert second.checkpoint.issued_at == int(NOW.timestamp())
+    sign(registry, second)
+    registry.write(epochs.lapse, 1).result()
+    third = known(build(registry, -3600))
+    assert (third.number, third.checkpoint.issued_at) == (1, second.checkpoint.issued_at)
 
 
 def test_an_altered_epoch_is_not_believed(registry: Registry, url: str) -> None:
@@ -188,10 +211,9 @@ def test_messages_and_what_they_cost(registry: Registry) -> None:
     assert registry.read(publication.spent, NOW - timedelta(days=1)) == 79
     assert registry.read(publication.spent, NOW) == 70
     assert registry.read(publication.last_cost) == 9
-    # Only what may still land waits again.
-    assert registry.write(publication.reopen, 0, 1001).result() == 0
-    assert registry.write(publication.reopen, 1, 1000).result() == 0
-    assert registry.write(publication.reopen, 0, 1000).result() == 1
+    # All wait again, whatever came of them.
+    assert registry.write(publication.reopen, 1).result() == 0
+    assert registry.write(publication.reopen, 0).result() == 1
 
 
 def test_one_leads_until_its_lease_has_ended(registry: Registry) -> None:

@@ -114,6 +114,9 @@ class Count(Changes):
     def generation(self) -> int:
         return self.commits
 
+    def clock(self) -> None:
+        raise NotImplementedError
+
     def committed(self) -> None:
         self.commits += 1
 

@@ -1,8 +1,8 @@
 """The fields of Cocoon's cells: each with how it is read, and how it is written back to the same bits."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from attestd.errors import Malformed, Reason
 from attestd.tvm.cell import HASH_SIZE, Builder, Slice
@@ -65,15 +65,3 @@ CELL: Final = Field(Slice.load_ref, Builder.ref)
 MAYBE_CELL: Final = Field(Slice.load_maybe_ref, Builder.maybe_ref)
 # ProxyInfo: uint1 that is 0, uint7 length, text. Written "ip:port", or "ip:port ip:port" for workers and for clients.
 ENDPOINT: Final = Field(_load_endpoint, _store_endpoint)
-
-
-def load_fields(source: Slice, fields: Iterable[Field[Any]]) -> list[Any]:
-    """Read fields one after the other."""
-    return [field.load(source) for field in fields]
-
-
-def store_fields(target: Builder, fields: Iterable[Field[Any]], values: Iterable[object]) -> Builder:
-    """Write fields one after the other."""
-    for field, value in zip(fields, values, strict=True):
-        field.store(target, value)
-    return target

@@ -28,8 +28,6 @@ from attestd.chain.cocoon.fields import (
     HASH,
     UINT32,
     Field,
-    load_fields,
-    store_fields,
 )
 from attestd.errors import Malformed, Reason
 from attestd.tvm.address import Address
@@ -216,7 +214,9 @@ def dump_message(message: Message, query_id: int = 0) -> Cell:
     """Return the body of a message. Raises `Malformed` for a value that its field cannot hold."""
     layout = _LAYOUTS[type(message)]
     body = Builder().uint(layout.op, _OP_BITS).uint(query_id, _QUERY_ID_BITS)
-    return store_fields(body, layout.fields, (getattr(message, member.name) for member in members(message))).end()
+    for field, member in zip(layout.fields, members(message), strict=True):
+        field.store(body, getattr(message, member.name))
+    return body.end()
 
 
 def load_message(body: Cell) -> tuple[Message, int]:
@@ -231,6 +231,6 @@ def load_message(body: Cell) -> tuple[Message, int]:
     if kind is None:
         raise Malformed(Reason.COCOON_MESSAGE, found=f"op {op:#010x}", wanted="an op of the root contract's owner")
     query_id = source.load_uint(_QUERY_ID_BITS)
-    message = kind(*load_fields(source, _LAYOUTS[kind].fields))
+    message = kind(*(field.load(source) for field in _LAYOUTS[kind].fields))
     source.end()
     return message, query_id

@@ -31,18 +31,16 @@ from attestd.chain.cocoon.fields import (
 from attestd.errors import Malformed, Reason
 from attestd.tvm import dictionary
 from attestd.tvm.address import Address
-from attestd.tvm.cell import Builder, Cell, Slice
+from attestd.tvm.cell import EMPTY, HASH_SIZE, Builder, Cell, Slice
 
 # Where Cocoon's own distribution looks (registry.md).
 ROOT_ADDRESS: Final = Address.parse("EQCns7bYSp0igFvS1wpb5wsZjCKCV19MD5AVzI4EyxsnU73k")
 
 NEWEST_STRUCT_VERSION: Final = 4
 
-_HASH_BITS: Final = 256
 _SEQNO_BITS: Final = 32
 _SINGLE_PRICE: Final = 10_000  # multipliers are in units of 0.0001
 _TON: Final = 10**9
-_NOTHING: Final = Builder().end()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +67,7 @@ class Params:
     proxy_code: Cell | None = None
     worker_code: Cell | None = None
     client_code: Cell | None = None
-    rest: Cell = _NOTHING
+    rest: Cell = EMPTY
 
 
 # Name, kind, and the struct version from which on a field is there, in the order of the cell.
@@ -106,14 +104,14 @@ class RootState:
     model_hashes: frozenset[bytes]
     params: Params
     key_manager: Cell | None = None  # from struct version 4 on
-    data_rest: Cell = _NOTHING
-    rest: Cell = _NOTHING
+    data_rest: Cell = EMPTY
+    rest: Cell = EMPTY
 
     @property
     def unknown(self) -> tuple[str, ...]:
         """Name the cells that hold more than is known here: what the rest means may depend on that."""
         rests = {"root": self.rest, "data": self.data_rest, "params": self.params.rest}
-        return tuple(name for name, rest in rests.items() if rest != _NOTHING)
+        return tuple(name for name, rest in rests.items() if rest != EMPTY)
 
 
 def load_state(root: Cell) -> RootState:
@@ -194,15 +192,11 @@ def _require_known(version: int) -> int:
 
 
 def _load_hashes(source: Slice) -> frozenset[bytes]:
-    """Read a set: a dictionary whose values are empty."""
-    found = dictionary.parse(source.load_maybe_ref(), _HASH_BITS)
-    for value in found.values():
-        value.end()
-    return frozenset(key.to_bytes(32) for key in found)
+    return dictionary.parse_set(source.load_maybe_ref(), HASH_SIZE)
 
 
 def _store_hashes(target: Builder, hashes: Iterable[bytes]) -> None:
-    target.maybe_ref(dictionary.build({int.from_bytes(require_hash(key)): _NOTHING for key in hashes}, _HASH_BITS))
+    target.maybe_ref(dictionary.build_set(map(require_hash, hashes), HASH_SIZE))
 
 
 def _load_proxies(source: Slice) -> dict[int, bytes]:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Final
 
-from attestd.chain.account import load_account, load_currencies
+from attestd.chain.account import load_account, load_currencies, skip_storage_info
 from attestd.chain.devnet.blocks import ShardAccount
 from attestd.chain.ledger import AccountStatus
 from attestd.errors import Malformed, Reason
 from attestd.tvm.address import Address
 from attestd.tvm.boc import dump_boc, load_boc
-from attestd.tvm.cell import Builder, Cell, Slice
+from attestd.tvm.cell import HASH_SIZE, Builder, Cell, Slice
 from attestd.tvm.dictionary import parse
 
 # Limits of the network for external messages (config 43).
@@ -18,8 +18,6 @@ _MAX_MESSAGE_DEPTH: Final = 512
 
 _TRANSACTION: Final = 0b0111
 _EXT_IN: Final = 0b10
-_HASH_SIZE: Final = 32
-_STORAGE_EXTRA_INFO: Final = 0b001
 _UNINIT: Final = 0b00
 _FROZEN: Final = 0b01
 _ABSENT: Final = Builder().uint(0, 1).end()  # account_none
@@ -38,7 +36,7 @@ class Transaction:
 
 def absent() -> ShardAccount:
     """Return the entry that stands for no account: it is given to the emulator, and never part of a state."""
-    return shard_account(_ABSENT, bytes(_HASH_SIZE), 0, 0)
+    return shard_account(_ABSENT, bytes(HASH_SIZE), 0, 0)
 
 
 def shard_account(account: Cell, last_hash: bytes, last_lt: int, balance: int) -> ShardAccount:
@@ -60,7 +58,7 @@ def uninit(address: Address, balance: int, at: int) -> ShardAccount:
     """Return an account that has TON and no code. `at` is when it last paid for its storage."""
     head = Builder().uint(1, 1).address(address).uint(0, 3 + 3 + 3).uint(at, 32).uint(0, 1)
     account = head.uint(0, 64).coins(balance).maybe_ref(None).uint(_UNINIT, 2).end()
-    return shard_account(account, bytes(_HASH_SIZE), 0, balance)
+    return shard_account(account, bytes(HASH_SIZE), 0, balance)
 
 
 def with_balance(entry: ShardAccount, balance: int) -> ShardAccount:
@@ -98,14 +96,8 @@ def _split(entry: ShardAccount) -> tuple[Builder, Slice]:
     rest = account.slice()
     rest.skip(1)
     rest.load_address()
-    for _ in ("cells", "bits"):
-        rest.load_var_uint(3)
-    if rest.load_uint(3) == _STORAGE_EXTRA_INFO:
-        rest.skip(256)
-    rest.skip(32)
-    if rest.load_bit():
-        rest.load_coins()
-    rest.skip(64)
+    skip_storage_info(rest)
+    rest.skip(64)  # last_trans_lt
     size = account.bits - rest.bits_left
     head = Builder().uint(account.slice().load_uint(size), size)
     load_currencies(rest)
@@ -114,7 +106,7 @@ def _split(entry: ShardAccount) -> tuple[Builder, Slice]:
 
 def _remade(entry: ShardAccount, account: Cell, balance: int) -> ShardAccount:
     last = entry.cell.slice()
-    return shard_account(account, last.load_bytes(_HASH_SIZE), last.load_uint(64), balance)
+    return shard_account(account, last.load_bytes(HASH_SIZE), last.load_uint(64), balance)
 
 
 def load_external(boc: bytes) -> tuple[Cell, Address]:

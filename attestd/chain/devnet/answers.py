@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final
+from typing import Final, TypeAlias
 
 from attestd.chain.account import load_account
 from attestd.chain.devnet import proofs
 from attestd.chain.devnet.accounts import with_balance
-from attestd.chain.devnet.blocks import BASECHAIN, Block, ShardAccount
+from attestd.chain.devnet.blocks import BASECHAIN, Block, Header, ShardAccount
 from attestd.chain.devnet.chain import GIVER, Chain, NotAccepted, Round
 from attestd.chain.devnet.emulator import MethodResult
 from attestd.chain.devnet.faults import Fault
@@ -18,16 +18,11 @@ from attestd.chain.devnet.wire import (
     ErrorCode,
     QueryError,
     Reader,
-    block_id,
-    int32,
-    text,
-    uint32,
-    uint64,
     zero_state_id,
 )
 from attestd.chain.ledger import AccountStatus
 from attestd.chain.proof import MASTERCHAIN
-from attestd.chain.tl import MAX_TRANSACTIONS, BlockId
+from attestd.chain.tl import MAX_TRANSACTIONS, BlockId, block_id, int32, text, uint32, uint64
 from attestd.errors import Malformed, Unavailable
 from attestd.tvm.address import Address
 from attestd.tvm.boc import dump_boc
@@ -48,7 +43,7 @@ _TRUE: Final = Builder().uint(1, 24).ref(Builder().end()).uint(1, 8).int(-1, 64)
 _CYCLIC: Final = bytes.fromhex("b5ee9c72 01 01 01 01 00 03 00 010000")
 _HUGE_DEPTH: Final = 1000
 
-Forge = Callable[[Address, ShardAccount], ShardAccount]
+Forge: TypeAlias = Callable[[Address, ShardAccount], ShardAccount]
 
 
 def richer(_: Address, entry: ShardAccount) -> ShardAccount:
@@ -97,7 +92,7 @@ class Answers:
                 return self._transactions(query)
             case Call.GET_CONFIG_ALL | Call.GET_CONFIG_PARAMS:
                 # With the parameters that were asked for come all the others.
-                mode, master = query.uint32(), self._round(query.block_id()).master
+                mode, master = query.u32(), self._round(query.block_id()).master
                 parts = text(proofs.header_proof(master)) + text(proofs.config_proof(master))
                 return uint32(Answer.CONFIG_INFO) + uint32(mode) + block_id(master.id) + parts
             case _:
@@ -151,32 +146,31 @@ class Answers:
         if not extended:
             return uint32(Answer.MASTERCHAIN_INFO) + block_id(master.id) + tail
         times = uint32(master.header.gen_utime) + uint32(int(self.chain.now()))
-        head = uint32(Answer.MASTERCHAIN_INFO_EXT) + uint32(query.uint32())
+        head = uint32(Answer.MASTERCHAIN_INFO_EXT) + uint32(query.u32())
         return head + self._version() + block_id(master.id) + times + tail
 
     def _version(self) -> bytes:
         return uint32(_VERSION) + uint64(_CAPABILITIES)
 
     def _lookup_block(self, query: Reader) -> bytes:
-        mode, workchain, _, seqno = query.uint32(), query.int32(), query.uint64(), query.uint32()
-        lt = query.uint64() if mode & _BY_LT else 0
-        utime = query.uint32() if mode & _BY_UTIME else 0
+        mode, workchain, _, seqno = query.u32(), query.i32(), query.u64(), query.u32()
+        lt = query.u64() if mode & _BY_LT else 0
+        utime = query.u32() if mode & _BY_UTIME else 0
+
+        def wanted(header: Header) -> bool:
+            if mode & _BY_LT:
+                return header.end_lt >= lt
+            return header.gen_utime >= utime if mode & _BY_UTIME else header.seqno == seqno
+
         for found in self.chain.kept():
             block = found.master if workchain == MASTERCHAIN else found.shard
-            header = block.header
-            if (
-                header.end_lt >= lt
-                if mode & _BY_LT
-                else header.gen_utime >= utime
-                if mode & _BY_UTIME
-                else header.seqno == seqno
-            ):
+            if wanted(block.header):
                 return _block_header(block)
         raise QueryError(ErrorCode.NOT_READY, "block is not found")
 
     async def _send_message(self, query: Reader) -> bytes:
         try:
-            await self._take(query.bytes())
+            await self._take(query.text())
         except NotAccepted as error:
             message = f"cannot apply external message to current state : External message was not accepted\n{error}"
             raise QueryError(ErrorCode.REJECTED, message) from None
@@ -216,8 +210,8 @@ class Answers:
         return uint32(Answer.ACCOUNT_STATE) + ids + text(shard_proof) + text(proof) + text(state)
 
     async def _run_method(self, query: Reader) -> bytes:
-        mode, found, account = query.uint32(), self._round(query.block_id()), query.account_id()
-        method, stack = query.uint64(), query.bytes()
+        mode, found, account = query.u32(), self._round(query.block_id()), query.account_id()
+        method, stack = query.u64(), query.text()
         block, shard_proof = _shard(found, account)
         entry = _entry(found, account)
         answer = uint32(Answer.RUN_METHOD_RESULT) + uint32(mode) + block_id(found.master.id) + block_id(block.id)
@@ -254,14 +248,14 @@ class Answers:
 
     def _shard_info(self, query: Reader) -> bytes:
         found = self._round(query.block_id())
-        if query.int32() != BASECHAIN:
+        if query.i32() != BASECHAIN:
             raise QueryError(ErrorCode.PROTOCOL_VIOLATION, "the devnet has one shard, of the basechain")
         ids = block_id(found.master.id) + block_id(found.shard.id)
         proof, descriptor = proofs.shards_proof(found.master), proofs.shard_descriptor(found.master)
         return uint32(Answer.SHARD_INFO) + ids + text(proof) + text(descriptor)
 
     def _transactions(self, query: Reader) -> bytes:
-        count, account, lt = min(query.uint32(), MAX_TRANSACTIONS), query.account_id(), query.uint64()
+        count, account, lt = min(query.u32(), MAX_TRANSACTIONS), query.account_id(), query.u64()
         wanted = query.take(32)
         blocks: list[BlockId] = []
         cells: list[Cell] = []

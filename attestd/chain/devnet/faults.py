@@ -5,6 +5,7 @@ freeze by the rules of the TVM alone, once an account has too little.
 """
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
@@ -48,6 +49,7 @@ class Plan:
     """Which faults happen, how often and to what extent. With the same seed and the same queries, the same ones do."""
 
     seed: int = 0
+    struck: Counter[Fault] = field(default_factory=Counter)  # how often each of them has happened
     _planned: dict[Fault, _Planned] = field(default_factory=dict)
     _random: random.Random = field(init=False)
 
@@ -72,4 +74,5 @@ class Plan:
             return 0
         if planned.times is not None:
             planned.times -= 1
+        self.struck[fault] += 1
         return planned.count

@@ -8,7 +8,8 @@ from attestd.chain.devnet.adnl import Broken, Connection, ServerKey
 from attestd.chain.devnet.answers import Answers
 from attestd.chain.devnet.chain import Chain
 from attestd.chain.devnet.faults import Fault, Plan
-from attestd.chain.devnet.wire import Answer, Call, ErrorCode, QueryError, Reader, error, text, uint32
+from attestd.chain.devnet.wire import Answer, Call, ErrorCode, QueryError, Reader, error
+from attestd.chain.tl import text, uint32
 
 _MS: Final = 1000
 # The longest that a node waits for a block, whatever the client asks for (liteserver, kMaxWait).
@@ -77,7 +78,7 @@ class Liteserver:
                     continue
                 if call is not Call.QUERY:
                     continue
-                query_id, query = packet.take(32), packet.bytes()
+                query_id, query = packet.take(32), packet.text()
             except QueryError:
                 continue  # without a query id there is nothing to answer
             task = asyncio.create_task(self._query(connection, writer, query_id, query))
@@ -106,10 +107,10 @@ class Liteserver:
     async def _answer(self, packet: Reader) -> tuple[bytes, Call]:
         if packet.call() is not Call.LITE_QUERY:
             raise QueryError(ErrorCode.PROTOCOL_VIOLATION, "not a liteServer.query")
-        query = Reader(packet.bytes())
+        query = Reader(packet.text())
         call = query.call()
         if call is Call.WAIT_MASTERCHAIN_SEQNO:
-            await self._wait(query.uint32(), query.uint32())
+            await self._wait(query.u32(), query.u32())
             call = query.call()
         return await self.answers.answer(call, query), call
 

@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from attestd.chain.account import load_currencies
+from attestd.chain.account import skip_depth_balance
 from attestd.chain.devnet.blocks import Block, file
 from attestd.tvm.boc import dump_boc
-from attestd.tvm.cell import Builder, Cell, Slice
+from attestd.tvm.cell import Builder, Cell
 from attestd.tvm.dictionary import walk
 from attestd.tvm.proof import prove
 
@@ -32,7 +32,7 @@ def account_proof(block: Block, account: bytes) -> bytes:
     """Prove an account, or that there is none, from the block in whose state it would be (BoC of two roots)."""
     path: list[Cell] = [block.state, block.accounts]
     root = block.accounts.slice().load_maybe_ref()
-    path += walk(root, int.from_bytes(account), 256, _load_extra).path
+    path += walk(root, int.from_bytes(account), 256, skip_depth_balance).path
     return _state_proof(block, {cell.hash for cell in path})
 
 
@@ -91,8 +91,3 @@ def _below(cell: Cell) -> set[bytes]:
             visited.add(found.hash)
             pending += found.refs
     return visited
-
-
-def _load_extra(node: Slice) -> None:
-    node.skip(5)  # DepthBalanceInfo
-    load_currencies(node)

@@ -1,18 +1,15 @@
 """TL as a liteserver reads and writes it; lite_api.tl and ton_api.tl have the schema of each constructor.
 
-Integers are little-endian. `bytes` are one length byte, or 0xfe and three, then the bytes, padded with zeros to four.
-A constructor's number is the CRC-32 of its line in the schema.
+A constructor's number is the CRC-32 of its line in the schema; `attestd.chain.tl` has how the rest is written.
 """
 
 from enum import IntEnum
-from typing import Final
 
-from attestd.chain.tl import BlockId
+from attestd.chain import tl
+from attestd.chain.tl import BlockId, int32, text, uint32
+from attestd.errors import Malformed
 from attestd.tvm.address import Address
-
-_HASH_SIZE: Final = 32
-_LONG: Final = 0xFE
-_SHORT_MOST: Final = 253
+from attestd.tvm.cell import HASH_SIZE
 
 
 class Call(IntEnum):
@@ -77,85 +74,32 @@ class QueryError(Exception):
         self.code = code
 
 
-class Reader:
-    """Reads from the front. Raises `QueryError` beyond the end."""
+class Reader(tl.Reader):
+    """Reads a query from the front. Raises `QueryError` beyond the end."""
 
-    def __init__(self, raw: bytes) -> None:
-        """Read `raw`."""
-        self._raw = raw
+    __slots__ = ()
 
     def take(self, size: int) -> bytes:
         """Return the next bytes."""
-        if size > len(self._raw):
-            raise QueryError(ErrorCode.PROTOCOL_VIOLATION, "the query ends too early")
-        taken, self._raw = self._raw[:size], self._raw[size:]
-        return taken
-
-    def uint32(self) -> int:
-        """Return a `#`."""
-        return int.from_bytes(self.take(4), "little")
-
-    def int32(self) -> int:
-        """Return an `int`."""
-        return int.from_bytes(self.take(4), "little", signed=True)
-
-    def uint64(self) -> int:
-        """Return a `long`, without its sign."""
-        return int.from_bytes(self.take(8), "little")
-
-    def bytes(self) -> bytes:
-        """Return `bytes`."""
-        first = self.take(1)[0]
-        head, size = (4, int.from_bytes(self.take(3), "little")) if first == _LONG else (1, first)
-        found = self.take(size)
-        self.take(-(head + size) % 4)
-        return found
+        try:
+            return super().take(size)
+        except Malformed:
+            raise QueryError(ErrorCode.PROTOCOL_VIOLATION, "the query ends too early") from None
 
     def call(self) -> Call:
         """Return a constructor that a client sends."""
-        number = self.uint32()
+        number = self.u32()
         try:
             return Call(number)
         except ValueError:
             raise QueryError(ErrorCode.PROTOCOL_VIOLATION, f"the devnet does not serve {number:08x}") from None
 
-    def block_id(self) -> BlockId:
-        """Return a tonNode.blockIdExt."""
-        return BlockId(self.int32(), self.uint64(), self.uint32(), self.take(_HASH_SIZE), self.take(_HASH_SIZE))
-
     def account_id(self) -> Address:
         """Return a liteServer.accountId."""
-        workchain = self.int32()
+        workchain = self.i32()
         if workchain not in (0, -1):
             raise QueryError(ErrorCode.PROTOCOL_VIOLATION, f"there is no workchain {workchain}")
-        return Address(workchain, self.take(_HASH_SIZE))
-
-
-def uint32(value: int) -> bytes:
-    """Write a `#` or a constructor."""
-    return value.to_bytes(4, "little")
-
-
-def int32(value: int) -> bytes:
-    """Write an `int`."""
-    return value.to_bytes(4, "little", signed=True)
-
-
-def uint64(value: int) -> bytes:
-    """Write a `long` that is not negative."""
-    return value.to_bytes(8, "little")
-
-
-def text(value: bytes) -> bytes:
-    """Write `bytes` or a `string`."""
-    size = len(value)
-    head = bytes((size,)) if size <= _SHORT_MOST else bytes((_LONG,)) + size.to_bytes(3, "little")
-    return head + value + bytes(-(len(head) + size) % 4)
-
-
-def block_id(block: BlockId) -> bytes:
-    """Write a tonNode.blockIdExt."""
-    return int32(block.workchain) + uint64(block.shard) + uint32(block.seqno) + block.root_hash + block.file_hash
+        return Address(workchain, self.take(HASH_SIZE))
 
 
 def zero_state_id(block: BlockId) -> bytes:

@@ -9,7 +9,8 @@ import pytest
 
 from attestd.chain.devnet import Liteserver
 from attestd.chain.devnet.adnl import ServerKey, _aes_ctr
-from attestd.chain.devnet.wire import Answer, Call, ErrorCode, Reader, block_id, text, uint32
+from attestd.chain.devnet.wire import Answer, Call, ErrorCode, Reader
+from attestd.chain.tl import block_id, text, uint32
 from tests.chain.devnet.world import World, on_devnet
 
 
@@ -48,10 +49,10 @@ class Peer:
 
     async def error(self) -> tuple[int, bytes]:
         answer = Reader(await self.receive())
-        assert (answer.uint32(), answer.take(32)) == (Answer.ANSWER, bytes(32))
-        found = Reader(answer.bytes())
-        assert found.uint32() == Answer.ERROR
-        return found.int32(), found.bytes()
+        assert (answer.u32(), answer.take(32)) == (Answer.ANSWER, bytes(32))
+        found = Reader(answer.text())
+        assert found.u32() == Answer.ERROR
+        return found.i32(), found.text()
 
     async def closed(self) -> bool:
         try:

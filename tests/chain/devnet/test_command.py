@@ -24,18 +24,21 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
     file = tmp_path / "network.json"
     with subprocess.Popen(command("--out", str(file), "--fund", str(NOBODY)), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        said = json.loads(b"".join(iter(process.stdout.readline, b"}\n")) + b"}")
-        network = Network.load(file)
-        assert said == {
-            "network_file": str(file),
-            "global_id": DEVNET_GLOBAL_ID,
-            "liteservers": [str(server) for server in network.liteservers],
-        }
-        reader = Liteservers(network, lambda: now().timestamp())
-        account = asyncio.run(reader.account(NOBODY)).account.account
-        assert account is not None
-        assert account.balance == 1000 * TON
-        process.terminate()
+        try:
+            said = json.loads(b"".join(iter(process.stdout.readline, b"}\n")) + b"}")
+            network = Network.load(file)
+            assert said == {
+                "network_file": str(file),
+                "global_id": DEVNET_GLOBAL_ID,
+                "liteservers": [str(server) for server in network.liteservers],
+                "funded": [str(NOBODY)],
+            }
+            reader = Liteservers(network, lambda: now().timestamp())
+            account = asyncio.run(reader.account(NOBODY)).account.account
+            assert account is not None
+            assert account.balance == 1000 * TON
+        finally:
+            process.terminate()  # what fails above is to be seen, not waited for
         assert process.wait() == 0
 
 

@@ -223,5 +223,6 @@ def test_a_fault_happens_as_often_as_was_said() -> None:
     plan = Plan().set(Fault.CUT, times=2)
     assert [plan.strikes(Fault.CUT) for _ in range(4)] == [1, 1, 0, 0]
     assert plan.strikes(Fault.LOSE) == 0
+    assert plan.struck == {Fault.CUT: 2}
     plan.set(Fault.LOSE).set(Fault.CUT).clear()
     assert plan.strikes(Fault.LOSE) == plan.strikes(Fault.CUT) == 0
