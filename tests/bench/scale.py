@@ -2,11 +2,9 @@
 
 What is measured with so many keys: an epoch of 1,000 changes, sequenced and committed; the proof that a key is in the
 map, or is not; the proof that a record is in the log; the most memory that the process ever had. Keys are as random as
-digests are. pymerkle runs in the environment whose Python ATTESTD_PEERS names.
+digests are.
 """
 
-import json
-import os
 import random
 import resource
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +23,7 @@ from attestd.registry.registry import _database
 from attestd.transparency import record
 from attestd.transparency.record import Record, RecordedEntry
 from attestd.tvm.boc import dump_boc
+from tests import peers
 
 T = TypeVar("T")
 
@@ -38,18 +37,14 @@ _PROOF_GOAL: Final = 5
 _MEMORY_GOAL: Final = 1024
 _AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _PEER: Final = """
-import json, sys, time
-try:
-    from pymerkle import SqliteTree
-except ImportError as error:
-    print(json.dumps({"absent": str(error)}))
-    sys.exit()
+import sys, time
+from pymerkle import SqliteTree
 tree = SqliteTree(sys.argv[1], algorithm="sha256")
 entries = [bytes.fromhex(line) for line in sys.stdin.read().split()]
 started = time.perf_counter()
 for entry in entries:
     tree.append_entry(entry)
-print(json.dumps({"elapsed": (time.perf_counter() - started) / len(entries)}))
+print((time.perf_counter() - started) / len(entries))
 """
 
 
@@ -199,14 +194,12 @@ def appends(folder: Path, records: int) -> Iterator[str]:
 
 
 def _pymerkle(folder: Path, said: list[Record]) -> float | str:
-    interpreter = os.environ.get("ATTESTD_PEERS")
-    if not interpreter:
-        return "ATTESTD_PEERS names no Python that has pymerkle installed"
+    interpreter = peers.python(peers.PEERS)
+    if interpreter is None:
+        return peers.ABSENT
     task = "\n".join(record.dump_record(one).hex() for one in said)
-    command = [interpreter, "-c", _PEER, str(folder / "pymerkle.db")]
-    done = run(command, input=task, text=True, capture_output=True, check=False)
-    answer = json.loads(done.stdout or '{"absent": "it failed"}')
-    return float(answer["elapsed"]) if "elapsed" in answer else str(answer["absent"])
+    command = [str(interpreter), "-c", _PEER, str(folder / "pymerkle.db")]
+    return float(run(command, input=task, text=True, capture_output=True, check=True).stdout)
 
 
 def show(folder: Path, sizes: tuple[int, ...] = SIZES, records: int = 512) -> None:

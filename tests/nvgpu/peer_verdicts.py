@@ -38,7 +38,7 @@ class Peer:
     """The verifier, which keeps what it finds in its classes and modules: one case at a time."""
 
     def __init__(self) -> None:
-        """Load the verifier. Raises `ImportError` where it is not installed."""
+        """Load the verifier."""
         self._temporary = TemporaryDirectory(prefix="nv-local-gpu-verifier-")
         self._folder = Path(self._temporary.name)
         self._missing: list[str] = []

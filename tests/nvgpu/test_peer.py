@@ -5,8 +5,6 @@ Both say the same, but for the differences below, each of which has its reason. 
 """
 
 import json
-import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from attestd.errors import AttestdError, Unavailable
+from tests import peers
 from tests.evidence import NvidiaCase, nvidia_cases
 from tests.nvgpu.test_evidence_cases import verified_case
 
@@ -65,13 +64,8 @@ def task(case: NvidiaCase) -> dict[str, Any]:
 
 
 def peer_verdicts(cases: Sequence[NvidiaCase]) -> list[str]:
-    interpreter = os.environ.get("ATTESTD_NVIDIA_PEER")
-    if interpreter is None:
-        pytest.skip("ATTESTD_NVIDIA_PEER names no Python that has nv-local-gpu-verifier installed")
     tasks = "".join(json.dumps(task(case)) + "\n" for case in cases)
-    program = Path(__file__).with_name("peer_verdicts.py")
-    run = subprocess.run([interpreter, program], input=tasks, capture_output=True, text=True, check=True)
-    return run.stdout.splitlines()
+    return peers.said(peers.NVIDIA, Path(__file__).with_name("peer_verdicts.py"), tasks).splitlines()
 
 
 def test_same_verdicts() -> None:

@@ -1,17 +1,13 @@
-"""The same mutants before dcap-qvl 0.7.0, which runs in an environment of its own: ATTESTD_PEERS names its Python.
+"""The same mutants before dcap-qvl 0.7.0, which runs in an environment of its own.
 
 Both say the same, but for the differences below, each of which has its reason.
 """
 
 import json
-import os
-import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
-
-import pytest
 
 from attestd.claims import PckCa
 from attestd.errors import AttestdError
@@ -35,6 +31,7 @@ from attestd.simulator import (
     swap,
 )
 from attestd.tdx.collateral import RawCollateral
+from tests import peers
 from tests.tdx.baseline import (
     ATTESTER,
     COLLATERAL,
@@ -210,9 +207,6 @@ def verdict(raw: bytes, collateral: RawCollateral) -> str:
 
 
 def peer_verdicts(inputs: Iterable[Input]) -> list[str]:
-    interpreter = os.environ.get("ATTESTD_PEERS")
-    if interpreter is None:
-        pytest.skip("ATTESTD_PEERS names no Python that has dcap-qvl installed")
     tasks = "".join(
         json.dumps(
             {
@@ -225,9 +219,7 @@ def peer_verdicts(inputs: Iterable[Input]) -> list[str]:
         + "\n"
         for raw, collateral in inputs
     )
-    program = Path(__file__).with_name("peer_verdicts.py")
-    run = subprocess.run([interpreter, program], input=tasks, capture_output=True, text=True, check=True)
-    return run.stdout.splitlines()
+    return peers.said(peers.PEERS, Path(__file__).with_name("peer_verdicts.py"), tasks).splitlines()
 
 
 def test_same_verdicts() -> None:

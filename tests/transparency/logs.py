@@ -1,14 +1,12 @@
 """The tree of RFC 6962 as its section 2.1 defines it, slowly, and pymerkle beside it."""
 
 import json
-import os
-import subprocess
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests import peers
 
 
 def leaf(index: int) -> bytes:
@@ -53,13 +51,5 @@ def subproof(size: int, leaves: Sequence[bytes], known: bool) -> list[bytes]:
 
 def pymerkle(count: int) -> Any:
     """Return what pymerkle 7.0.0 says of a log of `count` leaves, or skip."""
-    interpreter = os.environ.get("ATTESTD_PEERS")
-    if not interpreter:
-        pytest.skip("ATTESTD_PEERS names no Python that has pymerkle installed")
-    program = Path(__file__).with_name("peer_log.py")
     leaves = json.dumps([leaf(index).hex() for index in range(count)])
-    run = subprocess.run([interpreter, program], input=leaves, capture_output=True, text=True, check=True)
-    answer = json.loads(run.stdout)
-    if "absent" in answer:
-        pytest.skip(f"ATTESTD_PEERS: {interpreter}: {answer['absent']}")
-    return answer
+    return json.loads(peers.said(peers.PEERS, Path(__file__).with_name("peer_log.py"), leaves))
