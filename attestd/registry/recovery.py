@@ -90,11 +90,6 @@ class Recovery:
     changed: tuple[bytes, ...]  # keys that are, and are trusted less now
     approvals: tuple[Record, ...]  # that are lost: of models, images and policies
 
-    @property
-    def is_needed(self) -> bool:
-        """Whether anything was missing."""
-        return bool(self.records or self.epochs)
-
 
 def recover(transaction: Transaction, copy: Copy, note: Callable[[int, bytes], bytes], at: datetime) -> Recovery:
     """Do all of it, or nothing where nothing is missing.

@@ -298,8 +298,3 @@ def changes(records: Iterable[Record]) -> dict[bytes, Entry | None]:
         elif isinstance(record, _REMOVED):
             changed[record.key] = None
     return changed
-
-
-def fold(records: Iterable[Record]) -> dict[bytes, Entry]:
-    """Return the map that the whole log makes, by key id."""
-    return {key: entry for key, entry in changes(records).items() if entry is not None}

@@ -17,12 +17,12 @@ from attestd.signature import SigningKey, ed25519_public_key, ed25519_signing_ke
 from attestd.transparency.checkpoint import Checkpoint
 from attestd.transparency.keymap import root_of
 from attestd.transparency.note import NoteKey, dump_checkpoint_body, sign
-from attestd.transparency.record import Approve, Record, Revoke, dump_record, fold
+from attestd.transparency.record import Approve, Record, Revoke, dump_record
 from tests.chain.background import Chain, chain
 from tests.chain.registries import HERE, VERIFIERS, Registry
 from tests.chain.worlds import NOW
 from tests.cli.conftest import Terminal, needs_loopback
-from tests.transparency.files import LogFiles
+from tests.transparency.files import LogFiles, fold
 from tests.transparency.samples import AT, RECORDED, RESULT, digest, entry
 
 pytestmark = needs_loopback

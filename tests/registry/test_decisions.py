@@ -20,7 +20,7 @@ from attestd.result import Tier
 from attestd.transparency import keymap as nodes
 from attestd.transparency import merkle, record
 from attestd.transparency.entry import Entry
-from attestd.transparency.record import Record, RecordedEntry, fold, load_record
+from attestd.transparency.record import Record, RecordedEntry, load_record
 from tests.registry.alter import outside
 from tests.registry.samples import (
     LATER,
@@ -34,6 +34,7 @@ from tests.registry.samples import (
     register,
 )
 from tests.registry.samples import record as record_result
+from tests.transparency.files import fold
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)

@@ -1,11 +1,17 @@
 """A log as files, made of records: what an honest service serves, by path."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from attestd.transparency.entry import Entry
 from attestd.transparency.merkle import HASH_SIZE, Frontier, leaf_hash
 from attestd.transparency.note import TreeHead
-from attestd.transparency.record import Record, dump_record
+from attestd.transparency.record import Record, changes, dump_record
 from attestd.transparency.tiles import TILE_HEIGHT, TILE_WIDTH, dump_entries, parse_path
+
+
+def fold(records: Iterable[Record]) -> dict[bytes, Entry]:
+    """Return the map that the whole log makes, by key id."""
+    return {key: entry for key, entry in changes(records).items() if entry is not None}
 
 
 class LogFiles:

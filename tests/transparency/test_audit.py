@@ -10,10 +10,10 @@ from attestd.transparency import audit
 from attestd.transparency.audit import read_log, require_map
 from attestd.transparency.checkpoint import Checkpoint
 from attestd.transparency.keymap import root_of
-from attestd.transparency.record import Approve, Record, Renew, Revoke, dump_record, fold
+from attestd.transparency.record import Approve, Record, Renew, Revoke, dump_record
 from attestd.transparency.tiles import TILE_WIDTH, dump_entries, load_entries
 from tests.refusals import malformed, not_authentic, refused
-from tests.transparency.files import LogFiles
+from tests.transparency.files import LogFiles, fold
 from tests.transparency.samples import AT, CHECKPOINT, RECORDED, RECORDS, RESULT, digest, entry
 
 
