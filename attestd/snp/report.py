@@ -5,6 +5,7 @@ snp.md, 2.1. Integers are little-endian. What is read is kept as it stood, and `
 endorsement key signed.
 """
 
+from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
 from typing import Final, Literal, NamedTuple
@@ -25,6 +26,8 @@ _REPORT: Final = Struct(
 _SIGNATURE: Final = Struct("<48s24s48s24s")
 _TCB: Final = Struct("BB4sBB")  # bootloader, TEE, reserved, SNP, microcode
 _TURIN_TCB: Final = Struct("BBBB3sB")  # FMC, bootloader, TEE, SNP, reserved, microcode
+# Few TCBs are in use at a time, and one report has four or five.
+_TCBS_KEPT: Final = 256
 _ABOVE: Final = bytes(24)  # what P-384 leaves of 72 bytes for each number
 
 
@@ -240,6 +243,7 @@ def _parse_signature(raw: bytes) -> bytes:
     return bytes(r[::-1] + s[::-1])
 
 
+@lru_cache(maxsize=_TCBS_KEPT)
 def tcb_version(raw: bytes, line: ProductLine) -> TcbVersion:
     """Read the 8 bytes of a TCB_VERSION as `line` lays them out: Turin has an FMC, which the others do not.
 
