@@ -124,7 +124,7 @@ def _liteserver(fields: Fields) -> Liteserver:
     key = identity.binary("key")
     if len(key) != _KEY_SIZE:
         raise identity.refuse("key", f"{_KEY_SIZE} bytes in base64")
-    return Liteserver(str(host), fields.integer("port", _MAX_PORT), key)
+    return Liteserver(str(host), fields.integer("port", _MAX_PORT, least=1), key)
 
 
 def _global_id(top: Fields) -> int:

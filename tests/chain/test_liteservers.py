@@ -12,13 +12,13 @@ from pytoniq_core.tl.generator import TlSchemas
 from attestd.chain import liteservers
 from attestd.chain.devnet.adnl import Connection, ServerKey
 from attestd.chain.liteservers import MAX_AGE, MAX_ANSWER_SIZE, Agreed, Liteservers
-from attestd.chain.network import Network
-from attestd.chain.tl import BlockId
+from attestd.chain.network import Liteserver, Network
+from attestd.chain.tl import AccountAnswer, BlockId
 from attestd.chain.transactions import Transaction
 from attestd.errors import Reason, Unavailable
 from attestd.tvm.address import Address
 from attestd.tvm.boc import dump_boc
-from attestd.tvm.cell import Builder
+from attestd.tvm.cell import Builder, pruned_branch
 from tests.chain.histories import history
 from tests.chain.servers import NOT_READY, Server, nobody, serving
 from tests.chain.worlds import NOW, Stored, World, account_cell
@@ -80,9 +80,43 @@ def test_one_alone_is_not_enough_unless_the_file_says_so() -> None:
     assert error.found.startswith("1 good answers from 2 servers")
 
 
+def test_one_that_proves_and_others_that_fall_silent_are_not_enough() -> None:
+    def too_much(found: AccountAnswer) -> AccountAnswer:
+        return replace(found, proof=bytes(MAX_ANSWER_SIZE))
+
+    silent = Server(WORLD, HERE, answer=too_much)
+    assert data_of(ask(honest(), honest(), silent)) == DATA.hash
+    error = refusal(honest(), silent)
+    assert error.reason is Reason.CHAIN_UNAVAILABLE
+    assert error.found.startswith("1 good answers from 2 servers")
+
+
 def test_servers_that_are_down_do_not_matter_where_enough_are_left() -> None:
     agreed = ask(honest(), honest(), dead=2)
     assert [type(error) for _, error in agreed.others] == [Unavailable, Unavailable]
+
+
+def test_the_gravest_refusal_is_told() -> None:
+    spoilt = Server(WORLD, HERE, answer=lambda found: replace(found, proof=found.proof[:-9]))
+    for servers in ([spoilt, ignorant(), honest()], [ignorant(), honest(), spoilt]):
+        error = refusal(*servers, agree=3, dead=1)
+        assert error.reason is Reason.CHAIN_PROOF
+    assert refusal(honest(), ignorant(), dead=1).reason is Reason.CHAIN_DISAGREES
+
+
+def ignorant() -> Server:
+    """A server that reached a block and has not got it."""
+    return Server(WORLD, HERE, answer=lambda _: NOT_READY)
+
+
+def test_the_newest_block_is_asked_about_first_that_enough_have_reached() -> None:
+    def head(seqno: int) -> tuple[Liteserver, BlockId]:
+        return nobody(ServerKey.generate()), WORLD.but(seqno=seqno).head(HERE)
+
+    heads: list[tuple[Liteserver, BlockId | Unavailable]] = [*map(head, (90, 100, 95, 100))]
+    heads.append((heads[0][0], Unavailable(Reason.CHAIN_UNAVAILABLE, found="nothing", wanted="a block")))
+    for agree, expected in ((1, [100, 95, 90]), (2, [100, 95, 90]), (3, [95, 90]), (4, [90]), (5, [])):
+        assert [block.seqno for block in liteservers._candidates(heads, agree)] == expected
 
 
 def test_nobody_answers() -> None:
@@ -335,9 +369,9 @@ def send(*servers: Server, dead: int = 0) -> int:
 
 
 def test_a_message_goes_to_all() -> None:
-    servers = honest(), honest(), Server(WORLD, HERE, status=0)
+    servers = honest(), honest(), Server(WORLD, HERE, status=0), Server(WORLD, HERE, status=2)
     assert send(*servers, dead=1) == 2
-    assert [server.sent for server in servers] == 3 * [[b"\xb5\xee\x9c\x72 a message"]]
+    assert [server.sent for server in servers] == 4 * [[b"\xb5\xee\x9c\x72 a message"]]
 
 
 def test_a_message_that_nobody_took() -> None:
@@ -345,6 +379,7 @@ def test_a_message_that_nobody_took() -> None:
         with pytest.raises(Unavailable) as caught:
             send(*servers, dead=1)
         assert caught.value.reason is Reason.CHAIN_UNAVAILABLE
+        assert caught.value.wanted.startswith("1 good answers")
 
 
 HISTORY = history(HERE, 5)
@@ -393,11 +428,24 @@ def test_the_transactions_of_an_account() -> None:
     assert [found.lt for found in walk(paged(whole), since=HISTORY[2].lt)] == [HISTORY[0].lt, HISTORY[1].lt]
     assert [found.lt for found in walk(paged(whole), most=1)] == [HISTORY[0].lt]
     assert walk(paged(whole), since=HISTORY[0].lt) == []
+    # What nobody wants is not asked for.
+    server = paged(page_of(0, 1), page_of(2, 3, 4))
+    assert len(walk(server, most=2)) == 2
+    assert server.asked == 1
 
 
 @pytest.mark.parametrize("items", [(1, 2), (0, 2), (0, 0), (0, 1, 4), ()], ids=str)
 def test_a_transaction_whose_hash_nobody_named(items: tuple[int, ...]) -> None:
     raw = page_of(*items) if items else dump_boc(Builder().end())
+    refuse_page(raw)
+
+
+def test_a_pruned_transaction_has_the_hash_and_nothing_else() -> None:
+    cell = HISTORY[0].cell
+    refuse_page(dump_boc(pruned_branch(cell.hash, cell.depth)))
+
+
+def refuse_page(raw: bytes) -> None:
     with pytest.raises(Unavailable) as caught:
         walk(paged(raw))
     assert caught.value.reason is Reason.CHAIN_PROOF
